@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use base64::Engine;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use http::header::AUTHORIZATION;
 use uuid::Uuid;
 
@@ -72,12 +72,12 @@ async fn verify(tokens: &Tokens, token: &str, now: Micros) -> Result<Identity, I
 }
 
 fn gateway_token(headers: &HeaderMap) -> Option<&str> {
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
-    if let Some(token) = text(&headers::GATEWAY_TOKEN) {
+    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    if let Some(token) = text(headers::GATEWAY_TOKEN) {
         return Some(token);
     }
-    let bearer = text(&AUTHORIZATION).and_then(|value| credential(value, "bearer"));
-    [bearer, text(&headers::X_API_KEY)].into_iter().flatten().find(|token| token.starts_with(PREFIX))
+    let bearer = text(AUTHORIZATION).and_then(|value| credential(value, "bearer"));
+    [bearer, text(headers::X_API_KEY)].into_iter().flatten().find(|token| token.starts_with(PREFIX))
 }
 
 fn proxy_token(value: &[u8]) -> Option<String> {

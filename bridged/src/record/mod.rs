@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::clock::Micros;
 
-pub use recorder::{Job, RecordError, Recorder};
+pub use recorder::{Job, QUEUE, RecordError, Recorder};
 pub use recording::{Finish, Recording};
 
 /// How a request reached the gateway.

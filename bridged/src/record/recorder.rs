@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
 use super::{Ended, Event, Started};
-use crate::config::{Durability, RecordConfig, WhenFull};
+use crate::config::{Content, Durability, RecordConfig, WhenFull};
 use crate::metrics::RecordMetrics;
 
 /// Events that may wait for the writer; two for each of 8,000 requests in flight.
@@ -68,7 +68,10 @@ impl Recorder {
     ///
     /// # Errors
     /// It cannot be recorded and the policy is to refuse.
-    pub async fn start(&self, started: Started) -> Result<(), RecordError> {
+    pub async fn start(&self, mut started: Started) -> Result<(), RecordError> {
+        if self.config.content == Content::Metadata {
+            started.prompt = None;
+        }
         let (committed, wait) = self.acknowledgement();
         let job = Job { event: Event::Start(Box::new(started)), committed };
         let outcome = match self.queue.try_send(job) {
@@ -89,7 +92,11 @@ impl Recorder {
     }
 
     /// Records the end of an interception. The result resolves when it is committed; only strict mode has one.
-    pub fn end(&self, ended: Ended) -> Option<oneshot::Receiver<()>> {
+    pub fn end(&self, mut ended: Ended) -> Option<oneshot::Receiver<()>> {
+        if self.config.content == Content::Metadata && let Some(facts) = &mut ended.facts {
+            facts.thoughts.clear();
+            facts.tool_calls.iter_mut().for_each(|call| call.arguments.clear());
+        }
         let (committed, wait) = self.acknowledgement();
         let job = Job { event: Event::End(Box::new(ended)), committed };
         match self.queue.try_send(job) {

@@ -83,7 +83,8 @@ fn migrate(connection: &mut Connection) -> rusqlite::Result<Version> {
     if owner != APPLICATION_ID && tables > 0 {
         return Ok(Version::Foreign);
     }
-    let found: usize = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let found: u32 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let found = found as usize;
     if found > MIGRATIONS.len() {
         return Ok(Version::Newer(found));
     }
@@ -91,7 +92,7 @@ fn migrate(connection: &mut Connection) -> rusqlite::Result<Version> {
         transaction.execute_batch(step)?;
     }
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-    transaction.pragma_update(None, "user_version", MIGRATIONS.len())?;
+    transaction.pragma_update(None, "user_version", i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX))?;
     transaction.commit()?;
     Ok(Version::Current)
 }

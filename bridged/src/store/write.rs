@@ -253,7 +253,7 @@ fn count_end(
         .execute(params![
             session,
             ended.ended_at.0,
-            calls,
+            signed(calls as u64),
             signed(usage.input),
             signed(usage.output),
             signed(usage.cache_read),
@@ -285,13 +285,13 @@ fn details(
                 facts.usage_source.code(),
             ])?;
     }
-    for (n, call) in facts.tool_calls.iter().enumerate() {
+    for (n, call) in (0_i64..).zip(&facts.tool_calls) {
         let name = memory.label(transaction, &call.name)?;
         transaction
             .prepare_cached("INSERT INTO tool_call VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, NULL)")?
             .execute(params![interception, n, call.id, name, call.kind.code(), call.arguments, call.truncated])?;
     }
-    for (n, thought) in facts.thoughts.iter().enumerate() {
+    for (n, thought) in (0_i64..).zip(&facts.thoughts) {
         transaction
             .prepare_cached("INSERT INTO thought VALUES (?1, ?2, ?3, ?4)")?
             .execute(params![interception, n, thought.source.code(), thought.text])?;
