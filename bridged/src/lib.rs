@@ -6,7 +6,7 @@
 //!
 //! The path of a request is [`exchange::exchange`], top to bottom.
 
-mod api;
+pub mod api;
 pub mod app;
 pub mod body;
 pub mod bridge;
@@ -20,9 +20,9 @@ pub mod metrics;
 pub mod monitor;
 pub mod record;
 pub mod refusal;
-mod relay;
+pub mod relay;
 pub mod secret;
 pub mod serve;
 pub mod store;
 pub mod token;
-mod upstream;
+pub mod upstream;
