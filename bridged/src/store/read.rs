@@ -168,6 +168,14 @@ impl Store {
         .await
     }
 
+    /// The interception of the request whose id the client was told.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn interception_of_request(&self, request_id: Uuid) -> Result<Option<InterceptionRow>, StoreError> {
+        self.ask(move |connection| one(connection, Conditions::default(), "i.request_id = ?", request_id)).await
+    }
+
     /// One interception, with `user` only if it is that user's.
     ///
     /// # Errors
@@ -179,16 +187,24 @@ impl Store {
     ) -> Result<Option<InterceptionRow>, StoreError> {
         self.ask(move |connection| {
             let filter = Filter { user: user.into_iter().collect(), ..Filter::default() };
-            let mut conditions = conditions(&filter, None);
-            conditions.add("i.id = ?", id.as_bytes().to_vec());
-            let mut row = select(connection, conditions, 1)?.pop();
-            if let Some(row) = &mut row {
-                nest(connection, row)?;
-            }
-            Ok(row)
+            one(connection, conditions(&filter, None), "i.id = ?", id)
         })
         .await
     }
+}
+
+fn one(
+    connection: &Connection,
+    mut conditions: Conditions,
+    condition: &str,
+    id: Uuid,
+) -> Result<Option<InterceptionRow>, StoreError> {
+    conditions.add(condition, id.as_bytes().to_vec());
+    let mut row = select(connection, conditions, 1)?.pop();
+    if let Some(row) = &mut row {
+        nest(connection, row)?;
+    }
+    Ok(row)
 }
 
 const COLUMNS: &str = "
