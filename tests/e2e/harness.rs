@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::client::{Ask, ProxyClient, base_url, basic};
+use crate::client::{Answer, Ask, ProxyClient, base_url, basic};
 use crate::fake::FakeProvider;
 
 /// The built-in provider instances.
@@ -216,10 +216,19 @@ impl Gateway {
 
     /// What `GET path` answers on the bridge's API.
     pub(crate) async fn api(&self, path: &str) -> Value {
-        let ask = Ask::get(path).header("authorization", format!("Bearer {}", self.token()));
-        let answer = base_url(self.bridge()).await.send(ask).await;
+        let answer = self.get(path).await;
         assert_eq!(answer.status, 200, "GET {path}");
         answer.json().await
+    }
+
+    /// The bytes of whatever `GET path` answers, a refusal too.
+    pub(crate) async fn answer_of(&self, path: &str) -> Vec<u8> {
+        self.get(path).await.bytes().await.to_vec()
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        let ask = Ask::get(path).header("authorization", format!("Bearer {}", self.token()));
+        base_url(self.bridge()).await.send(ask).await
     }
 
     /// The items of a list of the API that fits on one page.

@@ -4,6 +4,9 @@
 //! `harness` starts the program and reads what it recorded, `fake` is the provider, `client` speaks as
 //! clients do, `cases` is one realistic exchange per API. Every other module is one promise of the gateway;
 //! `selfcheck` shows that the harness itself would notice a broken one.
+//!
+//! `cargo test --test e2e` needs nothing else. The checks with curl and with the official Python SDKs (made
+//! ready by `tests/e2e/python/setup.sh`) say aloud when they are skipped, and fail instead where `CI=true`.
 
 #![allow(
     clippy::unwrap_used,

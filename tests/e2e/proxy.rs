@@ -119,7 +119,7 @@ async fn takes_connect_as_real_clients_write_it() {
         ),
         (
             "Proxy-Connection",
-            "CONNECT api.openai.com:443 HTTP/1.1\r\nHost: api.openai.com:443\r\nProxy-Connection: keep-alive\r\n",
+            "CONNECT api.openai.com:443 HTTP/1.1\r\nHost: api.openai.com\r\nProxy-Connection: keep-alive\r\n",
         ),
         (
             "capitals",
