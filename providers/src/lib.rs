@@ -1,1 +1,44 @@
-//! Placeholder.
+//! What the gateway knows about AI providers, and nothing else.
+//!
+//! In come a host, a path, headers and bytes; out come values: which instance and endpoint a request is for,
+//! what its body asks, what the reply said and what it cost in tokens. Refused here: sockets, tasks, files, the
+//! clock, configuration files and policy. Everything read is hostile: nothing panics, nothing grows without a
+//! bound, nothing takes quadratic time.
+//!
+//! A request passes through [`Registry`] (route), [`decode_body`] and [`inspect()`] (request), [`Tap`] (reply).
+//! A new protocol is one file under `kinds/`, one line in [`kind`](mod@kind)'s table and one folder of fixtures.
+
+pub mod api;
+pub mod client;
+pub mod encoding;
+pub mod error;
+pub mod inspect;
+pub mod instance;
+mod json;
+pub mod kind;
+mod kinds;
+mod path;
+pub mod registry;
+pub mod route;
+pub mod simulated;
+mod stored;
+pub mod tap;
+mod text;
+
+pub use api::{Api, Endpoint};
+pub use client::{Client, detect};
+pub use encoding::{DecodeError, decode_body};
+pub use error::{ErrorFacts, ErrorShape, error_body, error_frame};
+pub use inspect::{InspectProblem, Inspection, Limits, ToolResult, inspect};
+pub use instance::{
+    BaseUrl, BaseUrlError, HostClaim, HostClaimError, Instance, ProviderName, ProviderNameError, Scheme,
+    builtin,
+};
+pub use kind::{KeyHeader, Kind, Transport, kind, kind_names};
+pub use registry::{Registry, RegistryProblem};
+pub use route::{NamedRouteError, Route, Target};
+pub use simulated::{SimulatedReply, simulate};
+pub use tap::{
+    ReplyError, ReplyFacts, ReplyHead, Tap, TapLimits, TapProblem, Thought, ThoughtSource, ToolCall,
+    ToolKind, Usage, UsageSource,
+};

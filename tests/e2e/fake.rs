@@ -5,16 +5,17 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::SystemTime;
 
 use ::bytes::Bytes;
 use certs::{Authority, LeafName};
-use futures_util::{StreamExt as _, stream};
 use http::{HeaderMap, Request, Response, Version};
-use http_body_util::{BodyExt as _, Full, StreamBody, combinators::UnsyncBoxBody};
-use hyper::body::{Frame, Incoming};
+use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
+use hyper::body::{Body, Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
@@ -24,7 +25,7 @@ use rustls::sign::CertifiedKey;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
 
@@ -170,26 +171,51 @@ impl Gate {
         self.permits.add_permits(1);
     }
 
+    /// Waits for its turn, unless it is the first.
+    async fn pass(&self, index: usize) {
+        if index > 0 {
+            self.permits.acquire().await.unwrap().forget();
+        }
+        self.sent.fetch_add(1, Ordering::SeqCst);
+    }
+
     /// How many frames have been let out so far.
     pub(crate) fn sent(&self) -> usize {
         self.sent.load(Ordering::SeqCst)
     }
 }
 
+/// A body whose frames are sent by a task of their own.
+struct Paced(mpsc::Receiver<Bytes>);
+
+impl Body for Paced {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0
+            .poll_recv(context)
+            .map(|frame| frame.map(|data| Ok(Frame::data(data))))
+    }
+}
+
 fn paced(frames: Vec<Bytes>, gate: Option<Gate>) -> UnsyncBoxBody<Bytes, Infallible> {
-    let frames = stream::iter(frames).enumerate().then(move |(index, frame)| {
-        let gate = gate.clone();
-        async move {
-            if let Some(gate) = gate {
-                if index > 0 {
-                    gate.permits.acquire().await.unwrap().forget();
-                }
-                gate.sent.fetch_add(1, Ordering::SeqCst);
+    let (sender, receiver) = mpsc::channel(1);
+    tokio::spawn(async move {
+        for (index, frame) in frames.into_iter().enumerate() {
+            if let Some(gate) = &gate {
+                gate.pass(index).await;
             }
-            Ok(Frame::data(frame))
+            if sender.send(frame).await.is_err() {
+                // The client has left.
+                return;
+            }
         }
     });
-    StreamBody::new(frames).boxed_unsync()
+    Paced(receiver).boxed_unsync()
 }
 
 /// Cuts a stream's text after each blank line.
