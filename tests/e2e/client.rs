@@ -94,6 +94,28 @@ impl Head {
     }
 }
 
+/// Sends bytes while reading the answer, as a client must that may be refused half-way: a server that has
+/// heard enough closes, and then a failed write says less than what is there to read.
+pub(crate) async fn exchange_raw<T>(io: T, request: Vec<u8>) -> (Head, Vec<u8>)
+where
+    T: AsyncRead + AsyncWrite + Send + 'static,
+{
+    let (mut reading, mut writing) = tokio::io::split(io);
+    let writer = tokio::spawn(async move {
+        let _ = writing.write_all(&request).await;
+        let _ = writing.flush().await;
+        writing
+    });
+    let head = Head::read(&mut reading).await;
+    let length = head
+        .header("content-length")
+        .map_or(0, |length| length.parse().unwrap());
+    let mut body = vec![0; length];
+    within("the body", reading.read_exact(&mut body)).await.unwrap();
+    writer.abort();
+    (head, body)
+}
+
 /// A client behind the proxy.
 #[derive(Clone)]
 pub(crate) struct ProxyClient {
@@ -142,6 +164,13 @@ impl ProxyClient {
     pub(crate) async fn session(&self, tunnel: TcpStream, host: &str, http: Http) -> Session {
         let stream = tls(tunnel, host, http, &self.roots).await;
         Session::over(stream, http, "https", host).await
+    }
+
+    /// Nothing but TLS with `host`, for HTTP/1.1 written by hand.
+    pub(crate) async fn open_tls(&self, host: &str) -> TlsStream<TcpStream> {
+        let (head, tcp) = self.connect(&format!("{host}:443")).await;
+        assert_eq!(head.status, 200, "CONNECT {host}: {head:?}");
+        tls(tcp, host, Http::V1, &self.roots).await
     }
 }
 
@@ -229,12 +258,6 @@ impl Ask {
     /// With one more header.
     pub(crate) fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
-        self
-    }
-
-    /// With another body.
-    pub(crate) fn body(mut self, body: impl Into<Bytes>) -> Self {
-        self.body = body.into();
         self
     }
 

@@ -2,11 +2,10 @@
 //! provider's own shape, and a record where there was a request to record.
 
 use serde_json::Value;
-use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::cases::{self, Case};
-use crate::client::{Answer, Ask, Head, Http, assert_same, base_url, within};
+use crate::client::{Answer, Ask, Head, Http, assert_same, base_url, exchange_raw};
 use crate::fake::{FakeProvider, Offers};
 use crate::harness::{Gateway, Settings};
 
@@ -26,17 +25,14 @@ fn at_base_url(gateway: &Gateway, case: &Case, path: &str) -> Ask {
 
 /// Checks that the body is an error as this API's clients know it, and gives its message.
 async fn message_in_shape(anthropic: bool, answer: Answer) -> String {
-    assert!(
-        answer.header("content-type").starts_with("application/json"),
-        "{:?}",
-        answer.headers
-    );
-    let body = answer.json().await;
-    if anthropic {
-        assert_eq!(body["type"], "error", "{body}");
-    } else {
-        assert_eq!(body["type"], Value::Null, "{body}");
-    }
+    let content_type = answer.header("content-type").to_owned();
+    message_of(anthropic, &content_type, &answer.json().await)
+}
+
+fn message_of(anthropic: bool, content_type: &str, body: &Value) -> String {
+    assert!(content_type.starts_with("application/json"), "{content_type}");
+    let kind = if anthropic { "error".into() } else { Value::Null };
+    assert_eq!(body["type"], kind, "{body}");
     assert!(body["error"]["type"].is_string(), "{body}");
     let message = body["error"]["message"]
         .as_str()
@@ -147,30 +143,53 @@ async fn base_url_mode_without_a_token_is_a_401_in_shape() {
     assert!(fake.requests().is_empty());
 }
 
+/// A `POST` in HTTP/1.1, by hand.
+fn raw_post(host: &str, path: &str, headers: &[(&str, String)], body: &str) -> Vec<u8> {
+    let fields: String = headers
+        .iter()
+        .map(|(name, value)| format!("{name}: {value}\r\n"))
+        .collect();
+    let length = body.len();
+    format!("POST {path} HTTP/1.1\r\nHost: {host}\r\n{fields}Content-Length: {length}\r\n\r\n{body}")
+        .into_bytes()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_over_the_limit_is_a_413_in_shape() {
     let (fake, gateway) = started_with(|settings| settings.bridge("max-body = \"1MiB\"")).await;
-    let text = "x".repeat(1024 * 1024);
+    let text = "x".repeat(2 * 1024 * 1024);
     for case in [cases::CHAT, cases::MESSAGES] {
         let body = format!(
             r#"{{"model":"{}","messages":[{{"role":"user","content":"{text}"}}]}}"#,
             case.want.model
         );
         let anthropic = case.api == "messages";
-        for http in [Http::V1, Http::V2] {
-            let (name, value) = case.key_header("sk-user");
-            let ask = Ask::post(case.path, body.clone()).header(name, value);
-            let answer = gateway.client().open(case.host, http).await.send(ask).await;
-            assert_eq!(answer.status, 413, "{} over {http:?}", case.name);
-            message_in_shape(anthropic, answer).await;
-        }
+        let key = case.key_header("sk-user");
+
+        let tunnel = gateway.client().open_tls(case.host).await;
+        let request = raw_post(case.host, case.path, std::slice::from_ref(&key), &body);
+        check_too_large(anthropic, exchange_raw(tunnel, request).await);
+
+        let bridge = TcpStream::connect(gateway.bridge()).await.unwrap();
         let path = format!("/{}{}", case.provider, case.path);
-        let ask = at_base_url(&gateway, &case, &path).body(body);
-        let answer = base_url(gateway.bridge()).await.send(ask).await;
-        assert_eq!(answer.status, 413, "{} in base-URL mode", case.name);
+        let headers = [key.clone(), ("X-Coder-AI-Governance-Token", gateway.token())];
+        check_too_large(
+            anthropic,
+            exchange_raw(bridge, raw_post("bridge", &path, &headers, &body)).await,
+        );
+
+        let ask = Ask::post(case.path, body).header(key.0, key.1);
+        let answer = gateway.client().open(case.host, Http::V2).await.send(ask).await;
+        assert_eq!(answer.status, 413, "{} over HTTP/2", case.name);
         message_in_shape(anthropic, answer).await;
     }
     assert!(fake.requests().is_empty());
+}
+
+fn check_too_large(anthropic: bool, (head, body): (Head, Vec<u8>)) {
+    assert_eq!(head.status, 413, "{head:?}");
+    let body = serde_json::from_slice(&body).unwrap();
+    message_of(anthropic, head.header("content-type").unwrap_or_default(), &body);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -189,24 +208,29 @@ async fn a_body_just_under_the_limit_passes() {
 async fn a_head_over_64_kib_is_a_431() {
     let (fake, gateway) = started_with(|settings| settings).await;
     let filler = "x".repeat(66 * 1024);
-    let connect = gateway.client().connect_head("api.openai.com:443");
-    let connect = connect.replace("Host:", &format!("X-Filler: {filler}\r\nHost:"));
+    let with_filler = |head: &str| {
+        head.replace("Host:", &format!("X-Filler: {filler}\r\nHost:"))
+            .into_bytes()
+    };
+    let get = |host: &str| with_filler(&format!("GET /openai/v1/models HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+
+    let proxy = TcpStream::connect(gateway.proxy()).await.unwrap();
+    let connect = with_filler(&gateway.client().connect_head("api.openai.com:443"));
+    assert_eq!(exchange_raw(proxy, connect).await.0.status, 431, "CONNECT");
+
+    let bridge = TcpStream::connect(gateway.bridge()).await.unwrap();
     assert_eq!(
-        gateway.client().connect_raw(&connect).await.0.status,
+        exchange_raw(bridge, get("bridge")).await.0.status,
         431,
-        "CONNECT"
+        "the bridge"
     );
 
-    let mut tcp = TcpStream::connect(gateway.bridge()).await.unwrap();
-    let head = format!("GET /openai/v1/models HTTP/1.1\r\nHost: bridge\r\nX-Filler: {filler}\r\n\r\n");
-    within("the bridge to read", tcp.write_all(head.as_bytes()))
-        .await
-        .unwrap();
-    assert_eq!(Head::read(&mut tcp).await.status, 431, "the bridge");
-
-    let mut session = gateway.client().open("api.openai.com", Http::V1).await;
-    let ask = Ask::get("/v1/models").header("x-filler", &filler);
-    assert_eq!(session.send(ask).await.status, 431, "inside the tunnel");
+    let tunnel = gateway.client().open_tls("api.openai.com").await;
+    assert_eq!(
+        exchange_raw(tunnel, get("api.openai.com")).await.0.status,
+        431,
+        "inside the tunnel"
+    );
     assert!(fake.requests().is_empty());
 }
 
