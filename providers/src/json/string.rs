@@ -1,0 +1,148 @@
+//! The text of JSON strings: escapes undone, ill-formed parts replaced, lengths bounded.
+
+use std::borrow::Cow;
+
+use memchr::memchr;
+
+use crate::text;
+
+/// The text between two quotes, borrowed where it can be.
+pub(super) fn text(raw: &[u8]) -> Cow<'_, str> {
+    if memchr(b'\\', raw).is_none() {
+        return String::from_utf8_lossy(raw);
+    }
+    Cow::Owned(unescape(raw, usize::MAX).0)
+}
+
+/// The beginning of the text between two quotes, at most `max` bytes, and whether more follows.
+pub(super) fn unescape(raw: &[u8], max: usize) -> (String, bool) {
+    let mut out = String::with_capacity(raw.len().min(max));
+    let mut rest = raw;
+    while out.len() <= max {
+        let Some(at) = memchr(b'\\', rest) else {
+            let whole = push(&mut out, rest, max);
+            return (out, !whole);
+        };
+        let (plain, tail) = rest.split_at_checked(at).unwrap_or((rest, &[]));
+        if !push(&mut out, plain, max) {
+            return (out, true);
+        }
+        let (character, tail) = escape(tail);
+        if out.len() + character.len_utf8() > max {
+            return (out, true);
+        }
+        out.push(character);
+        rest = tail;
+    }
+    (out, true)
+}
+
+/// Appends bytes without escapes; tells whether all of them fitted.
+fn push(out: &mut String, plain: &[u8], max: usize) -> bool {
+    // Four bytes more than fit are enough to see that some do not.
+    let needed = max.saturating_sub(out.len()).saturating_add(4);
+    let near = plain.get(..needed).unwrap_or(plain);
+    match std::str::from_utf8(near) {
+        Ok(text) => text::append(out, text, max) && near.len() == plain.len(),
+        Err(_) => text::append(out, &String::from_utf8_lossy(near), max) && near.len() == plain.len(),
+    }
+}
+
+/// Reads one escape, of which `bytes` begins with the backslash.
+fn escape(bytes: &[u8]) -> (char, &[u8]) {
+    match bytes {
+        [_, b'u', tail @ ..] => unicode(tail),
+        [_, letter, tail @ ..] => (simple(*letter), tail),
+        _ => (char::REPLACEMENT_CHARACTER, &[]),
+    }
+}
+
+fn simple(letter: u8) -> char {
+    match letter {
+        b'n' => '\n',
+        b't' => '\t',
+        b'r' => '\r',
+        b'b' => '\u{8}',
+        b'f' => '\u{c}',
+        b'"' | b'\\' | b'/' => char::from(letter),
+        _ => char::REPLACEMENT_CHARACTER,
+    }
+}
+
+/// Reads what follows `\u`, joining surrogates; a lone one is replaced.
+fn unicode(bytes: &[u8]) -> (char, &[u8]) {
+    let Some((high, tail)) = hex4(bytes) else {
+        return (char::REPLACEMENT_CHARACTER, bytes);
+    };
+    if let Some(character) = char::from_u32(high) {
+        return (character, tail);
+    }
+    let low = tail.strip_prefix(b"\\u").and_then(hex4);
+    match low {
+        Some((low @ 0xdc00..=0xdfff, after)) if high < 0xdc00 => {
+            let joined = 0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00);
+            (
+                char::from_u32(joined).unwrap_or(char::REPLACEMENT_CHARACTER),
+                after,
+            )
+        }
+        _ => (char::REPLACEMENT_CHARACTER, tail),
+    }
+}
+
+fn hex4(bytes: &[u8]) -> Option<(u32, &[u8])> {
+    let (digits, tail) = bytes.split_at_checked(4)?;
+    let value = digits.iter().try_fold(0, |value, digit| {
+        Some(value << 4 | char::from(*digit).to_digit(16)?)
+    })?;
+    Some((value, tail))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_are_undone() {
+        let cases: &[(&[u8], &str)] = &[
+            (b"plain", "plain"),
+            (br#"a\n\t\r\b\f\"\\\/z"#, "a\n\t\r\u{8}\u{c}\"\\/z"),
+            (br"\u00e9\u20AC", "é€"),
+            (br"\ud83d\ude00!", "😀!"),
+            (br"\ud83d!", "\u{fffd}!"),
+            (br"\ude00\ud83dx", "\u{fffd}\u{fffd}x"),
+            (br"\ud83d\u0041", "\u{fffd}A"),
+            (br"\u12", "\u{fffd}12"),
+            (br"\x", "\u{fffd}"),
+            (b"\\", "\u{fffd}"),
+            (b"\xff-\xc3\xa9", "\u{fffd}-é"),
+        ];
+        for (raw, want) in cases {
+            assert_eq!(text(raw), *want, "{}", String::from_utf8_lossy(raw));
+        }
+    }
+
+    #[test]
+    fn bounded_texts_end_at_characters() {
+        let cases: &[(&[u8], usize, &str, bool)] = &[
+            (b"abc", 3, "abc", false),
+            (b"abc", 2, "ab", true),
+            (b"abc", 0, "", true),
+            (b"", 0, "", false),
+            (br"a\nb", 3, "a\nb", false),
+            (br"a\nb", 2, "a\n", true),
+            (br"a\nb", 1, "a", true),
+            (br"a\u20acb", 3, "a", true),
+            ("a€b".as_bytes(), 3, "a", true),
+            ("aé€é€é€é€".as_bytes(), 5, "aé", true),
+        ];
+        for (raw, max, want, more) in cases {
+            assert_eq!(
+                unescape(raw, *max),
+                ((*want).to_owned(), *more),
+                "{} in {max}",
+                String::from_utf8_lossy(raw)
+            );
+        }
+    }
+}
