@@ -4,6 +4,7 @@
 //! fails and never holds bytes back; what it cannot read it notes and skips.
 
 mod facts;
+mod sse;
 
 use crate::api::Api;
 pub use facts::{
