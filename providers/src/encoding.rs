@@ -133,4 +133,4 @@ fn is_zlib(body: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -85,6 +85,22 @@ impl<'a> Cursor<'a> {
         true
     }
 
+    /// The first member of that name in the object at hand; what follows it is not looked at.
+    #[inline]
+    pub(crate) fn find(mut self, name: &[u8]) -> Option<Json<'a>> {
+        if !self.opens(b'{') {
+            return None;
+        }
+        while let Some(key) = self.key() {
+            if *key == *name {
+                return self.value();
+            }
+            self.skip();
+            self.after_value(b'}');
+        }
+        None
+    }
+
     /// Skips the value at hand and returns it.
     #[inline]
     pub(crate) fn value(&mut self) -> Option<Json<'a>> {

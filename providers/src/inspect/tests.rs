@@ -257,36 +257,45 @@ fn completions_name_the_model_in_the_path() {
     );
 }
 
+/// A body, and the problem, model and prompt found in it.
+type Broken = (
+    &'static [u8],
+    Option<InspectProblem>,
+    Option<&'static str>,
+    Option<&'static str>,
+);
+
+const BROKEN: &[Broken] = &[
+    (b"", Some(InspectProblem::Empty), None, None),
+    (b"  \n\t ", Some(InspectProblem::Empty), None, None),
+    (b"\xef\xbb\xbf{\"model\":\"m\"}", None, Some("m"), None),
+    (b"[]", Some(InspectProblem::NotAnObject), None, None),
+    (b"7", Some(InspectProblem::NotAnObject), None, None),
+    (b"{\"model\":", Some(InspectProblem::NotJson), None, None),
+    (b"model=m", Some(InspectProblem::NotJson), None, None),
+    (
+        b"{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"q\"}",
+        Some(InspectProblem::NotJson),
+        Some("m"),
+        Some("q"),
+    ),
+    (
+        b"{\"model\":\"m\"}{",
+        Some(InspectProblem::NotJson),
+        Some("m"),
+        None,
+    ),
+    (
+        b"{\"model\":\"\xff\",\"messages\":[{\"role\":\"user\",\"content\":\"a\xffb\"}]}",
+        Some(InspectProblem::NotUtf8),
+        Some("\u{fffd}"),
+        Some("a\u{fffd}b"),
+    ),
+];
+
 #[test]
 fn broken_bodies_say_what_they_can() {
-    let cases: &[(&[u8], Option<InspectProblem>, Option<&str>, Option<&str>)] = &[
-        (b"", Some(InspectProblem::Empty), None, None),
-        (b"  \n\t ", Some(InspectProblem::Empty), None, None),
-        (b"\xef\xbb\xbf{\"model\":\"m\"}", None, Some("m"), None),
-        (b"[]", Some(InspectProblem::NotAnObject), None, None),
-        (b"7", Some(InspectProblem::NotAnObject), None, None),
-        (b"{\"model\":", Some(InspectProblem::NotJson), None, None),
-        (b"model=m", Some(InspectProblem::NotJson), None, None),
-        (
-            b"{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"q\"}",
-            Some(InspectProblem::NotJson),
-            Some("m"),
-            Some("q"),
-        ),
-        (
-            b"{\"model\":\"m\"}{",
-            Some(InspectProblem::NotJson),
-            Some("m"),
-            None,
-        ),
-        (
-            b"{\"model\":\"\xff\",\"messages\":[{\"role\":\"user\",\"content\":\"a\xffb\"}]}",
-            Some(InspectProblem::NotUtf8),
-            Some("\u{fffd}"),
-            Some("a\u{fffd}b"),
-        ),
-    ];
-    for (body, problem, model, prompt) in cases {
+    for (body, problem, model, prompt) in BROKEN {
         let found = inspect(ChatCompletions, "/", body, &Limits::default());
         let got = (found.problem, found.model.as_deref(), found.prompt.as_deref());
         assert_eq!(
