@@ -6,11 +6,10 @@
 //!
 //! A visitor of [`Cursor::object`] or [`Cursor::array`] may read the value at hand or leave it to be skipped.
 
+mod find;
 mod string;
 
 use std::borrow::Cow;
-
-use memchr::memchr2;
 
 /// A position in JSON text.
 #[derive(Clone, Debug)]
@@ -223,20 +222,16 @@ impl<'a> Cursor<'a> {
         self.at += 1;
         loop {
             let rest = self.bytes.get(self.at..).unwrap_or_default();
-            match memchr2(b'"', b'\\', rest) {
-                Some(offset) if rest.get(offset) == Some(&b'"') => {
-                    self.at += offset + 1;
-                    return escaped;
-                }
-                Some(offset) => {
-                    escaped = true;
-                    self.at += offset + 2;
-                }
-                None => {
-                    self.broken = true;
-                    return escaped;
-                }
+            let Some(offset) = find::either(rest, b'"', b'\\') else {
+                self.broken = true;
+                return escaped;
+            };
+            if rest.get(offset) == Some(&b'"') {
+                self.at += offset + 1;
+                return escaped;
             }
+            escaped = true;
+            self.at += offset + 2;
         }
     }
 

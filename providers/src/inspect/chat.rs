@@ -34,7 +34,10 @@ fn prompt(content: Option<Json<'_>>, limits: &Limits, found: &mut Inspection) {
     let Some(content) = content else {
         return;
     };
-    let mut last = Some(content);
+    if content.inner().is_some() {
+        return found.set_prompt(content, limits);
+    }
+    let mut last = None;
     content.each(|part| {
         let [of_type, text] = part.members(["type", "text"]);
         if of_type.is_some_and(|of_type| of_type.is_text("text") || of_type.is_text("input_text")) {

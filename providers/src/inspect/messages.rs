@@ -34,10 +34,13 @@ pub(super) fn read(tail: &VecDeque<Json<'_>>, limits: &Limits, found: &mut Inspe
 ///
 /// Clients put reminders of their own between; a reminder counts only if there is neither a text nor a result.
 fn blocks<'a>(content: Json<'a>, limits: &Limits, found: &mut Inspection) -> Option<Json<'a>> {
+    if content.inner().is_some() {
+        return Some(content);
+    }
     let mut written = None;
     let mut reminder = None;
     let mut answers_a_call = false;
-    let is_list = content.each(|block| {
+    content.each(|block| {
         let [of_type, text, call_id, is_error] = block.members(["type", "text", "tool_use_id", "is_error"]);
         match of_type.and_then(Json::text).as_deref() {
             Some("text") if text.is_some_and(is_reminder) => reminder = text,
@@ -50,10 +53,10 @@ fn blocks<'a>(content: Json<'a>, limits: &Limits, found: &mut Inspection) -> Opt
             _ => {}
         }
     });
-    match is_list {
-        true if answers_a_call => written,
-        true => written.or(reminder),
-        false => Some(content),
+    if answers_a_call {
+        written
+    } else {
+        written.or(reminder)
     }
 }
 

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use memchr::memchr;
 
+use super::find;
 use crate::text;
 
 /// The text between two quotes, borrowed where it can be.
@@ -16,36 +17,32 @@ pub(super) fn text(raw: &[u8]) -> Cow<'_, str> {
 
 /// The beginning of the text between two quotes, at most `max` bytes, and whether more follows.
 pub(super) fn unescape(raw: &[u8], max: usize) -> (String, bool) {
-    let mut out = String::with_capacity(raw.len().min(max));
+    // A few bytes more than fit show that there is more, and keep a character cut in two out of reach.
+    let enough = max.saturating_add(4);
+    let mut out = Vec::with_capacity(raw.len().min(enough));
     let mut rest = raw;
-    while out.len() <= max {
-        let Some(at) = memchr(b'\\', rest) else {
-            let whole = push(&mut out, rest, max);
-            return (out, !whole);
-        };
+    while out.len() <= max && !rest.is_empty() {
+        let at = find::either(rest, b'\\', b'\\').unwrap_or(rest.len());
         let (plain, tail) = rest.split_at_checked(at).unwrap_or((rest, &[]));
-        if !push(&mut out, plain, max) {
-            return (out, true);
-        }
-        let (character, tail) = escape(tail);
-        if out.len() + character.len_utf8() > max {
-            return (out, true);
-        }
-        out.push(character);
-        rest = tail;
+        out.extend_from_slice(plain.get(..enough.saturating_sub(out.len())).unwrap_or(plain));
+        rest = match tail {
+            [] => &[],
+            _ => unescape_one(tail, &mut out),
+        };
     }
-    (out, true)
+    let text = String::from_utf8(out).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
+    let more = text.len() > max;
+    if !more {
+        return (text, false);
+    }
+    (text::prefix(&text, max).to_owned(), true)
 }
 
-/// Appends bytes without escapes; tells whether all of them fitted.
-fn push(out: &mut String, plain: &[u8], max: usize) -> bool {
-    // Four bytes more than fit are enough to see that some do not.
-    let needed = max.saturating_sub(out.len()).saturating_add(4);
-    let near = plain.get(..needed).unwrap_or(plain);
-    match std::str::from_utf8(near) {
-        Ok(text) => text::append(out, text, max) && near.len() == plain.len(),
-        Err(_) => text::append(out, &String::from_utf8_lossy(near), max) && near.len() == plain.len(),
-    }
+/// Undoes the escape that `bytes` begins with and returns what follows it.
+fn unescape_one<'a>(bytes: &'a [u8], out: &mut Vec<u8>) -> &'a [u8] {
+    let (character, tail) = escape(bytes);
+    out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+    tail
 }
 
 /// Reads one escape, of which `bytes` begins with the backslash.

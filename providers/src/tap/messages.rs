@@ -25,18 +25,33 @@ enum Block {
 
 impl Messages {
     pub(super) fn event(&mut self, event: Event<'_>, found: &mut Found) {
-        let Some(data) = Json::parse(event.data) else {
-            return found.note(TapProblem::Malformed);
-        };
-        let [of_type, index, delta, block, message, usage, error] = data.members([
-            "type",
-            "index",
-            "delta",
-            "content_block",
-            "message",
-            "usage",
-            "error",
-        ]);
+        let mut cursor = Cursor::new(event.data);
+        let [
+            mut of_type,
+            mut index,
+            mut delta,
+            mut block,
+            mut message,
+            mut usage,
+            mut error,
+        ] = [None; 7];
+        let is_object = cursor.object(|cursor, key| match key {
+            b"type" => of_type = cursor.value(),
+            b"index" => index = cursor.value(),
+            b"delta" => delta = cursor.value(),
+            b"content_block" => block = cursor.value(),
+            b"message" => message = cursor.value(),
+            b"usage" => usage = cursor.value(),
+            b"error" => error = cursor.value(),
+            _ => {}
+        });
+        if cursor.is_broken() || !is_object {
+            // Servers that also speak OpenAI's dialect end with its mark.
+            if event.data.trim_ascii() != b"[DONE]" {
+                found.note(TapProblem::Malformed);
+            }
+            return;
+        }
         let of_type = of_type.and_then(Json::inner).unwrap_or(event.name);
         let index = index.and_then(Json::number).unwrap_or(0);
         match of_type {
@@ -56,7 +71,7 @@ impl Messages {
                 found.add_usage(usage);
             }
             b"message_stop" => found.terminal = true,
-            b"error" => found.add_error(error.or(Some(data))),
+            b"error" => found.add_error(error.or(message)),
             _ => found.add_error(error),
         }
     }
@@ -71,10 +86,17 @@ impl Messages {
     }
 
     fn delta(&mut self, index: u64, delta: Option<Json<'_>>, found: &mut Found) {
-        let [of_type, text, partial_json, thinking] = delta
-            .map(|delta| delta.members(["type", "text", "partial_json", "thinking"]))
-            .unwrap_or_default();
-        if of_type.and_then(Json::inner) == Some(b"text_delta") {
+        let Some(delta) = delta else {
+            return;
+        };
+        let [mut text, mut partial_json, mut thinking] = [None; 3];
+        Cursor::new(delta.bytes()).object(|cursor, key| match key {
+            b"text" => text = cursor.value(),
+            b"partial_json" => partial_json = cursor.value(),
+            b"thinking" => thinking = cursor.value(),
+            _ => {}
+        });
+        if text.is_some() {
             return found.add_output(text);
         }
         let piece = partial_json.or(thinking);
