@@ -2,9 +2,13 @@
 //!
 //! Both are bounded: a few compressed bytes can stand for gigabytes.
 
+mod stream;
+
 use std::borrow::Cow;
 
 use std::io::{self, Read};
+
+pub use stream::StreamDecoder;
 
 /// A content coding that can be undone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,3 +131,6 @@ fn is_zlib(body: &[u8]) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

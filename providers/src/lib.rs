@@ -27,7 +27,7 @@ mod text;
 
 pub use api::{Api, Endpoint};
 pub use client::{Client, detect};
-pub use encoding::{DecodeError, decode_body};
+pub use encoding::{DecodeError, StreamDecoder, decode_body};
 pub use error::{ErrorFacts, ErrorShape, error_body, error_frame};
 pub use inspect::{InspectProblem, Inspection, Limits, ToolResult, inspect};
 pub use instance::{

@@ -10,138 +10,141 @@ fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
         .collect()
 }
 
+type Headers = &'static [(&'static str, &'static str)];
+
+const CLIENTS: &[(Headers, &str, Option<&str>)] = &[
+    (&[], "Unknown", None),
+    (&[("user-agent", "my-tool/3.1")], "Unknown", Some("3.1")),
+    (&[("user-agent", "Mux/1.0")], "Mux", Some("1.0")),
+    (
+        &[
+            ("user-agent", "claude-cli/2.1.197 (external, sdk-cli)"),
+            ("x-stainless-lang", "js"),
+        ],
+        "Claude Code",
+        Some("2.1.197"),
+    ),
+    (
+        &[("user-agent", "codex_exec/0.169.0 (Debian 12; x86_64) xterm")],
+        "Codex",
+        Some("0.169.0"),
+    ),
+    (
+        &[
+            ("user-agent", "codex_cli_rs/0.50.0"),
+            ("originator", "codex_cli_rs"),
+        ],
+        "Codex",
+        Some("0.50.0"),
+    ),
+    (&[("user-agent", "Zed/0.180.2")], "Zed", Some("0.180.2")),
+    (
+        &[
+            ("user-agent", "GitHubCopilotChat/0.40.1"),
+            ("editor-version", "vscode/1.110.0"),
+        ],
+        "GitHub Copilot (VS Code)",
+        Some("0.40.1"),
+    ),
+    (
+        &[("user-agent", "copilot/1.0.102 (linux v24) term/unknown")],
+        "GitHub Copilot (CLI)",
+        Some("1.0.102"),
+    ),
+    (
+        &[
+            ("user-agent", "GithubCopilot/1.539.0"),
+            ("editor-version", "JetBrains-IU/251.1"),
+            ("editor-plugin-version", "copilot-intellij/1.5.59"),
+        ],
+        "GitHub Copilot (JetBrains)",
+        Some("1.5.59"),
+    ),
+    (
+        &[
+            ("user-agent", "GithubCopilot/1.539.0"),
+            ("editor-version", "vscode/1.110.0"),
+        ],
+        "GitHub Copilot (VS Code)",
+        None,
+    ),
+    (
+        &[("user-agent", "GithubCopilot/1.539.0")],
+        "GitHub Copilot (language server)",
+        Some("1.539.0"),
+    ),
+    (&[("user-agent", "Kilo-Code/4.1")], "Kilo Code", Some("4.1")),
+    (
+        &[("user-agent", "node"), ("originator", "kilo-code")],
+        "Kilo Code",
+        None,
+    ),
+    (&[("originator", "roo-code")], "Roo Code", None),
+    (
+        &[("user-agent", "coder-agents/v2.30.0")],
+        "Coder Agents",
+        Some("v2.30.0"),
+    ),
+    (&[("user-agent", "Charm Crush/0.9")], "Charm Crush", Some("0.9")),
+    (
+        &[
+            ("user-agent", "connect-es/1.6"),
+            ("x-cursor-client-version", "1.9.1"),
+        ],
+        "Cursor",
+        Some("1.9.1"),
+    ),
+    (&[("x-cursor-client-version", "")], "Unknown", None),
+    (
+        &[("user-agent", "opencode/1.18.33 ai-sdk/provider-utils/3")],
+        "OpenCode",
+        Some("1.18.33"),
+    ),
+    (
+        &[
+            ("user-agent", "OpenAI/Python 1.109.1"),
+            ("x-stainless-lang", "python"),
+            ("x-stainless-package-version", "1.109.1"),
+        ],
+        "OpenAI SDK (Python)",
+        Some("1.109.1"),
+    ),
+    (
+        &[
+            ("user-agent", "AsyncAnthropic/Python 0.71.0"),
+            ("x-stainless-lang", "python"),
+            ("x-stainless-package-version", "0.71.0"),
+        ],
+        "Anthropic SDK (Python)",
+        Some("0.71.0"),
+    ),
+    (
+        &[("user-agent", "Anthropic/JS 0.60.0")],
+        "Anthropic SDK (JavaScript)",
+        Some("0.60.0"),
+    ),
+    (
+        &[("user-agent", "acme/1"), ("x-stainless-lang", "go")],
+        "SDK (Go)",
+        None,
+    ),
+    (&[("user-agent", "curl/8.5.0")], "curl", Some("8.5.0")),
+    (
+        &[("user-agent", "python-httpx/0.28.1")],
+        "python-httpx",
+        Some("0.28.1"),
+    ),
+    (
+        &[("user-agent", "Python/3.11 aiohttp/3.9.5")],
+        "aiohttp",
+        Some("3.11"),
+    ),
+    (&[("user-agent", "node")], "undici", None),
+];
+
 #[test]
 fn clients_and_versions_are_recognised() {
-    let cases: &[(&[(&str, &str)], &str, Option<&str>)] = &[
-        (&[], "Unknown", None),
-        (&[("user-agent", "my-tool/3.1")], "Unknown", Some("3.1")),
-        (&[("user-agent", "Mux/1.0")], "Mux", Some("1.0")),
-        (
-            &[
-                ("user-agent", "claude-cli/2.1.197 (external, sdk-cli)"),
-                ("x-stainless-lang", "js"),
-            ],
-            "Claude Code",
-            Some("2.1.197"),
-        ),
-        (
-            &[("user-agent", "codex_exec/0.169.0 (Debian 12; x86_64) xterm")],
-            "Codex",
-            Some("0.169.0"),
-        ),
-        (
-            &[
-                ("user-agent", "codex_cli_rs/0.50.0"),
-                ("originator", "codex_cli_rs"),
-            ],
-            "Codex",
-            Some("0.50.0"),
-        ),
-        (&[("user-agent", "Zed/0.180.2")], "Zed", Some("0.180.2")),
-        (
-            &[
-                ("user-agent", "GitHubCopilotChat/0.40.1"),
-                ("editor-version", "vscode/1.110.0"),
-            ],
-            "GitHub Copilot (VS Code)",
-            Some("0.40.1"),
-        ),
-        (
-            &[("user-agent", "copilot/1.0.102 (linux v24) term/unknown")],
-            "GitHub Copilot (CLI)",
-            Some("1.0.102"),
-        ),
-        (
-            &[
-                ("user-agent", "GithubCopilot/1.539.0"),
-                ("editor-version", "JetBrains-IU/251.1"),
-                ("editor-plugin-version", "copilot-intellij/1.5.59"),
-            ],
-            "GitHub Copilot (JetBrains)",
-            Some("1.5.59"),
-        ),
-        (
-            &[
-                ("user-agent", "GithubCopilot/1.539.0"),
-                ("editor-version", "vscode/1.110.0"),
-            ],
-            "GitHub Copilot (VS Code)",
-            None,
-        ),
-        (
-            &[("user-agent", "GithubCopilot/1.539.0")],
-            "GitHub Copilot (language server)",
-            Some("1.539.0"),
-        ),
-        (&[("user-agent", "Kilo-Code/4.1")], "Kilo Code", Some("4.1")),
-        (
-            &[("user-agent", "node"), ("originator", "kilo-code")],
-            "Kilo Code",
-            None,
-        ),
-        (&[("originator", "roo-code")], "Roo Code", None),
-        (
-            &[("user-agent", "coder-agents/v2.30.0")],
-            "Coder Agents",
-            Some("v2.30.0"),
-        ),
-        (&[("user-agent", "Charm Crush/0.9")], "Charm Crush", Some("0.9")),
-        (
-            &[
-                ("user-agent", "connect-es/1.6"),
-                ("x-cursor-client-version", "1.9.1"),
-            ],
-            "Cursor",
-            Some("1.9.1"),
-        ),
-        (&[("x-cursor-client-version", "")], "Unknown", None),
-        (
-            &[("user-agent", "opencode/1.18.33 ai-sdk/provider-utils/3")],
-            "OpenCode",
-            Some("1.18.33"),
-        ),
-        (
-            &[
-                ("user-agent", "OpenAI/Python 1.109.1"),
-                ("x-stainless-lang", "python"),
-                ("x-stainless-package-version", "1.109.1"),
-            ],
-            "OpenAI SDK (Python)",
-            Some("1.109.1"),
-        ),
-        (
-            &[
-                ("user-agent", "AsyncAnthropic/Python 0.71.0"),
-                ("x-stainless-lang", "python"),
-                ("x-stainless-package-version", "0.71.0"),
-            ],
-            "Anthropic SDK (Python)",
-            Some("0.71.0"),
-        ),
-        (
-            &[("user-agent", "Anthropic/JS 0.60.0")],
-            "Anthropic SDK (JavaScript)",
-            Some("0.60.0"),
-        ),
-        (
-            &[("user-agent", "acme/1"), ("x-stainless-lang", "go")],
-            "SDK (Go)",
-            None,
-        ),
-        (&[("user-agent", "curl/8.5.0")], "curl", Some("8.5.0")),
-        (
-            &[("user-agent", "python-httpx/0.28.1")],
-            "python-httpx",
-            Some("0.28.1"),
-        ),
-        (
-            &[("user-agent", "Python/3.11 aiohttp/3.9.5")],
-            "aiohttp",
-            Some("3.11"),
-        ),
-        (&[("user-agent", "node")], "undici", None),
-    ];
-    for (pairs, name, version) in cases {
+    for (pairs, name, version) in CLIENTS {
         let client = detect(&headers(pairs));
         assert_eq!(
             (client.name, client.version.as_deref()),
@@ -154,14 +157,17 @@ fn clients_and_versions_are_recognised() {
 #[test]
 fn sessions_come_from_the_clients_own_headers() {
     const CODEX: (&str, &str) = ("user-agent", "codex_exec/0.169.0");
+    const LONG: &str = concat!(
+        "0123456789012345678901234567890123456789012345678901234567890123",
+        "01234567890123456789012345678901234567890123456789012345678901234"
+    );
     const CLAUDE: (&str, &str) = ("user-agent", "claude-cli/2.1");
-    let long = "x".repeat(129);
-    let cases: &[(&[(&str, &str)], Option<&str>)] = &[
+    let cases: &[(Headers, Option<&str>)] = &[
         (&[CODEX, ("session_id", "  s-1 ")], Some("s-1")),
         (&[CODEX, ("session-id", "s-2")], Some("s-2")),
         (&[CODEX, ("session_id", ""), ("session-id", "s-2")], Some("s-2")),
         (&[CODEX, ("session_id", "two words")], None),
-        (&[CODEX, ("session_id", &long)], None),
+        (&[CODEX, ("session_id", LONG)], None),
         (&[CODEX, ("x-claude-code-session-id", "s-3")], None),
         (&[CLAUDE, ("x-claude-code-session-id", "s-3")], Some("s-3")),
         (&[CLAUDE, ("session_id", "s-1")], None),

@@ -4,7 +4,17 @@
 //! the body finds the few members that matter; of the conversation only its tail is parsed. Unknown members, item
 //! and content types are skipped, never an error, and whatever was readable before a break is still returned.
 
+mod chat;
+mod messages;
+mod outline;
+mod responses;
+
 use crate::api::Api;
+use crate::json::Json;
+use crate::kinds::engine_model;
+use crate::path;
+use crate::text;
+use outline::{Conversation, Outline};
 
 /// What a request body says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -70,6 +80,63 @@ impl Default for Limits {
 
 /// Inspects a request body; `path` is the request's, for APIs that name the model there.
 #[must_use]
-pub fn inspect(_api: Api, _path: &str, _body: &[u8], _limits: &Limits) -> Inspection {
-    Inspection::default()
+pub fn inspect(api: Api, path: &str, body: &[u8], limits: &Limits) -> Inspection {
+    let mut found = Inspection::default();
+    let Outline {
+        conversation,
+        metadata,
+    } = outline::read(api, body, limits, &mut found);
+    match (api, conversation) {
+        (_, Conversation::Absent) => {}
+        (_, Conversation::Text(text)) => found.set_prompt(text, limits),
+        (Api::ChatCompletions, Conversation::Items(tail)) => chat::read(&tail, limits, &mut found),
+        (Api::Responses, Conversation::Items(tail)) => responses::read(&tail, limits, &mut found),
+        (Api::Messages, Conversation::Items(tail)) => messages::read(&tail, limits, &mut found),
+        (Api::Completions, Conversation::Items(tail)) => {
+            tail.iter()
+                .next_back()
+                .into_iter()
+                .for_each(|last| found.set_prompt(*last, limits));
+        }
+    }
+    if api == Api::Messages {
+        found.session_id = metadata.and_then(messages::session_id);
+    }
+    if api == Api::Completions
+        && let Some(model) = engine_model(path::split_query(path).0)
+    {
+        found.model = Some(text::short(&path::percent_decode(model)));
+    }
+    found
 }
+
+impl Inspection {
+    /// Takes a text value as the prompt, unless nothing is left of it.
+    fn set_prompt(&mut self, json: Json<'_>, limits: &Limits) {
+        if let Some((text, truncated)) = json.text_within(limits.text) {
+            self.set_prompt_text(&text, truncated);
+        }
+    }
+
+    fn set_prompt_text(&mut self, text: &str, truncated: bool) {
+        let trimmed = text.trim();
+        self.prompt = (!trimmed.is_empty()).then(|| trimmed.to_owned());
+        self.prompt_truncated = truncated;
+    }
+
+    /// Keeps a tool result if it names its call and the list has room.
+    fn add_tool_result(&mut self, call_id: Option<Json<'_>>, is_error: Option<bool>, limits: &Limits) {
+        let Some(call_id) = call_id.and_then(Json::text).filter(|id| !id.is_empty()) else {
+            return;
+        };
+        if self.tool_results.len() < limits.items {
+            self.tool_results.push(ToolResult {
+                call_id: text::short(&call_id),
+                is_error,
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

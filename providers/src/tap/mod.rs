@@ -1,14 +1,28 @@
 //! A tap reads a reply as it passes by and finds out what it said and cost.
 //!
 //! In come the very bytes that go to the client, in any chunks; out come [`ReplyFacts`] at the end. A tap never
-//! fails and never holds bytes back; what it cannot read it notes and skips.
+//! fails and never holds bytes back; what it cannot read it notes and skips. Bytes pass the content decoder, then
+//! the event parser (or a buffer, if the reply is one document), then the reader of the API.
 
+mod choices;
+mod counts;
 mod facts;
+mod found;
+mod messages;
+mod responses;
+mod sse;
+#[cfg(test)]
+mod tests;
+
+use std::io::{self, Write};
 
 use crate::api::Api;
+use crate::encoding::StreamDecoder;
 pub use facts::{
     ReplyError, ReplyFacts, TapProblem, Thought, ThoughtSource, ToolCall, ToolKind, Usage, UsageSource,
 };
+use found::Found;
+use sse::{Event, Sse};
 
 /// What the head of a reply says about its body.
 #[derive(Clone, Copy, Debug, Default)]
@@ -56,33 +70,253 @@ impl Default for TapLimits {
 
 /// Reads one reply.
 #[derive(Debug)]
-pub struct Tap;
+pub struct Tap {
+    decoder: StreamDecoder<Sink>,
+}
+
+/// The far end of the decoder; empty only while a failed decoder is replaced.
+#[derive(Debug, Default)]
+struct Sink(Option<Box<Core>>);
+
+#[derive(Debug)]
+struct Core {
+    framing: Framing,
+    reader: Reader,
+    found: Found,
+}
+
+/// How the body is cut into pieces that the reader understands.
+#[derive(Debug)]
+enum Framing {
+    /// Nothing but white space came; the flag tells whether the head announced a document.
+    Undecided {
+        document: bool,
+    },
+    Events(Sse),
+    Document {
+        body: Vec<u8>,
+        oversized: bool,
+    },
+}
+
+/// The reader of one API.
+#[derive(Debug)]
+enum Reader {
+    /// Chat completions and legacy completions: both are lists of choices.
+    Choices(choices::Choices),
+    Responses(responses::Responses),
+    Messages(messages::Messages),
+}
 
 impl Tap {
     /// Chooses how to read a reply by its head.
     #[must_use]
-    pub fn new(_api: Api, _head: &ReplyHead<'_>, _limits: TapLimits) -> Tap {
-        Tap
+    pub fn new(api: Api, head: &ReplyHead<'_>, limits: TapLimits) -> Tap {
+        let media_type = head
+            .content_type
+            .unwrap_or_default()
+            .split(';')
+            .next()
+            .unwrap_or_default()
+            .trim();
+        let says_something = !media_type.is_empty() || head.status >= 400;
+        let document = says_something && !media_type.eq_ignore_ascii_case("text/event-stream");
+        Tap::with(api, head, limits, Framing::Undecided { document })
+    }
+
+    /// Reads a reply whose events come one by one, as on a WebSocket, through [`Tap::push_event`].
+    #[must_use]
+    pub fn of_events(api: Api, limits: TapLimits) -> Tap {
+        let head = ReplyHead {
+            status: 200,
+            ..ReplyHead::default()
+        };
+        Tap::with(api, &head, limits, Framing::Events(Sse::new(limits.event)))
+    }
+
+    fn with(api: Api, head: &ReplyHead<'_>, limits: TapLimits, framing: Framing) -> Tap {
+        let reader = match api {
+            Api::ChatCompletions | Api::Completions => Reader::Choices(choices::Choices::default()),
+            Api::Responses => Reader::Responses(responses::Responses::default()),
+            Api::Messages => Reader::Messages(messages::Messages::default()),
+        };
+        let core = Core {
+            framing,
+            reader,
+            found: Found::new(head.status, limits),
+        };
+        let sink = Sink(Some(Box::new(core)));
+        let decoder = match StreamDecoder::new(head.content_encoding, sink, limits.decoded) {
+            Ok(decoder) => decoder,
+            Err((_, mut inert)) => {
+                inert.sink_mut().note(TapProblem::UnknownEncoding);
+                inert
+            }
+        };
+        Tap { decoder }
     }
 
     /// Takes the next bytes of the body. Never fails; any chunking gives the same facts.
-    pub fn push(&mut self, _bytes: &[u8]) {}
+    pub fn push(&mut self, bytes: &[u8]) {
+        if self.decoder.push(bytes).is_err() {
+            self.decoder.sink_mut().note(TapProblem::BadEncoding);
+        }
+    }
+
+    /// Takes one whole event, as a WebSocket message carries it.
+    pub fn push_event(&mut self, data: &[u8]) {
+        if let Some(core) = &mut self.decoder.sink_mut().0 {
+            core.reader.event(Event { name: b"", data }, &mut core.found);
+        }
+    }
 
     /// Whether a token, a piece of text or of a tool call was seen.
     #[must_use]
     pub fn saw_output(&self) -> bool {
-        false
+        self.decoder
+            .sink()
+            .0
+            .as_ref()
+            .is_some_and(|core| core.found.saw_output)
     }
 
     /// Whether the provider's own end of the stream was seen.
     #[must_use]
     pub fn is_terminal(&self) -> bool {
-        false
+        self.decoder
+            .sink()
+            .0
+            .as_ref()
+            .is_some_and(|core| core.found.terminal)
     }
 
     /// Ends the reading; `ended` tells whether the body reached its end.
     #[must_use]
-    pub fn finish(self, _ended: bool) -> ReplyFacts {
-        ReplyFacts::default()
+    pub fn finish(mut self, ended: bool) -> ReplyFacts {
+        match self.decoder.sink_mut().0.take() {
+            Some(core) => core.finish(ended),
+            None => ReplyFacts::default(),
+        }
+    }
+}
+
+impl Sink {
+    fn note(&mut self, problem: TapProblem) {
+        if let Some(core) = &mut self.0 {
+            core.found.note(problem);
+        }
+    }
+}
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Some(core) = &mut self.0 {
+            core.feed(bytes);
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Core {
+    fn feed(&mut self, bytes: &[u8]) {
+        let mut bytes = bytes;
+        if let Framing::Undecided { document } = self.framing {
+            bytes = bytes.trim_ascii_start();
+            self.framing = match bytes {
+                [] => return,
+                // No line of an event stream begins so: servers also send a document under the wrong type.
+                [b'{' | b'[', ..] => Framing::Document {
+                    body: Vec::new(),
+                    oversized: false,
+                },
+                _ if document => Framing::Document {
+                    body: Vec::new(),
+                    oversized: false,
+                },
+                _ => Framing::Events(Sse::new(self.found.limits.event)),
+            };
+        }
+        match &mut self.framing {
+            Framing::Undecided { .. } => {}
+            Framing::Events(sse) => {
+                sse.push(bytes, |event| self.reader.event(event, &mut self.found));
+                if sse.skipped_an_event() {
+                    self.found.note(TapProblem::TooLarge);
+                }
+            }
+            Framing::Document { body, oversized } => {
+                *oversized |= body.len().saturating_add(bytes.len()) > self.found.limits.body;
+                if *oversized {
+                    *body = Vec::new();
+                } else {
+                    body.extend_from_slice(bytes);
+                }
+            }
+        }
+    }
+
+    fn finish(mut self, ended: bool) -> ReplyFacts {
+        match std::mem::replace(&mut self.framing, Framing::Undecided { document: false }) {
+            Framing::Undecided { .. } => self.found.read_error_body(b""),
+            Framing::Events(mut sse) => {
+                if ended {
+                    sse.finish(|event| self.reader.event(event, &mut self.found));
+                }
+                self.reader.end(&mut self.found);
+                self.found.complete =
+                    self.found.terminal || (ended && self.found.facts.finish_reason.is_some());
+            }
+            Framing::Document { oversized: true, .. } => {
+                self.found.note(TapProblem::TooLarge);
+                self.found.complete = ended;
+            }
+            Framing::Document { body, .. } => {
+                let whole = self.reader.document(&body, &mut self.found);
+                self.reader.end(&mut self.found);
+                self.found.complete = ended && whole;
+                self.found.read_error_body(&body);
+            }
+        }
+        self.found.into_facts(self.reader.counting())
+    }
+}
+
+impl Reader {
+    fn event(&mut self, event: Event<'_>, found: &mut Found) {
+        match self {
+            Reader::Choices(reader) => reader.event(event, found),
+            Reader::Responses(reader) => reader.event(event, found),
+            Reader::Messages(reader) => reader.event(event, found),
+        }
+    }
+
+    /// Reads a reply that is one document; tells whether it was whole.
+    fn document(&mut self, body: &[u8], found: &mut Found) -> bool {
+        match self {
+            Reader::Choices(reader) => reader.document(body, found),
+            Reader::Responses(_) => responses::document(body, found),
+            Reader::Messages(_) => messages::document(body, found),
+        }
+    }
+
+    /// Hands over what was still open.
+    fn end(&mut self, found: &mut Found) {
+        match self {
+            Reader::Choices(reader) => reader.end(found),
+            Reader::Responses(reader) => reader.end(found),
+            Reader::Messages(reader) => reader.end(found),
+        }
+    }
+
+    /// How the API counts tokens.
+    fn counting(&self) -> counts::Counting {
+        match self {
+            Reader::Choices(_) | Reader::Responses(_) => counts::Counting::OpenAi,
+            Reader::Messages(_) => counts::Counting::Anthropic,
+        }
     }
 }

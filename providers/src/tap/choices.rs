@@ -1,0 +1,226 @@
+//! Chat completions and legacy completions: chunks or documents with a list of choices.
+//!
+//! A chunk's `delta` and a document's `message` hold the same members. Providers differ in which chunk carries the
+//! usage, whether `[DONE]` comes, how tool calls are numbered and what reasoning is called.
+
+use super::facts::{TapProblem, ThoughtSource, ToolCall, ToolKind};
+use super::found::Found;
+use super::sse::Event;
+use crate::json::{Cursor, Json};
+use crate::text;
+
+/// The reader's state.
+#[derive(Debug, Default)]
+pub(super) struct Choices {
+    calls: Vec<Slot>,
+    thought: String,
+    /// The choice whose finish reason is kept.
+    finished: Option<u64>,
+}
+
+/// A tool call in the making.
+#[derive(Debug)]
+struct Slot {
+    choice: u64,
+    index: u64,
+    call: ToolCall,
+}
+
+impl Choices {
+    pub(super) fn event(&mut self, event: Event<'_>, found: &mut Found) {
+        if event.data.trim_ascii() == b"[DONE]" {
+            found.terminal = true;
+            return;
+        }
+        self.document(event.data, found);
+    }
+
+    /// Reads one chunk or the one document; tells whether it was whole.
+    pub(super) fn document(&mut self, data: &[u8], found: &mut Found) -> bool {
+        let mut cursor = Cursor::new(data);
+        let mut has_usage = false;
+        let is_object = cursor.object(|cursor, key| match key {
+            b"id" => found.set_id(cursor.value()),
+            b"model" => found.set_model(cursor.value()),
+            b"choices" => {
+                cursor.array(|cursor| self.choice(cursor, found));
+            }
+            b"usage" => has_usage |= found.add_usage(cursor.value()),
+            b"error" => found.add_error(cursor.value()),
+            _ => {}
+        });
+        let whole = is_object && !cursor.is_broken();
+        if !whole {
+            found.note(TapProblem::Malformed);
+        }
+        found.terminal |= has_usage && self.finished.is_some();
+        whole
+    }
+
+    fn choice(&mut self, cursor: &mut Cursor<'_>, found: &mut Found) {
+        let mut choice = 0;
+        let mut delta = None;
+        let mut reason = None;
+        cursor.object(|cursor, key| match key {
+            b"index" => choice = cursor.value().and_then(Json::number).unwrap_or(0),
+            b"delta" | b"message" => delta = cursor.value().or(delta),
+            b"text" => found.add_output(cursor.value()),
+            b"finish_reason" => reason = cursor.value().filter(|reason| !reason.is_null()),
+            _ => {}
+        });
+        if let Some(delta) = delta {
+            self.delta(delta, choice, found);
+        }
+        if reason.is_some() && self.finished.is_none_or(|known| choice <= known) {
+            self.finished = Some(choice);
+            found.set_finish(reason);
+        }
+    }
+
+    fn delta(&mut self, delta: Json<'_>, choice: u64, found: &mut Found) {
+        let mut reasoning = None;
+        Cursor::new(delta.bytes()).object(|cursor, key| match key {
+            b"content" => content(cursor, found),
+            b"refusal" => found.add_output(cursor.value()),
+            // Some servers send the same text under two names.
+            b"reasoning_content" | b"reasoning" | b"reasoning_text" => {
+                reasoning = cursor
+                    .value()
+                    .filter(|value| value.inner().is_some())
+                    .or(reasoning);
+            }
+            b"tool_calls" => self.tool_calls(cursor, choice, found),
+            b"function_call" => {
+                if let Some(function) = cursor.value().filter(|value| !value.is_null()) {
+                    self.tool_call(choice, None, [None, None, Some(function), None], found);
+                }
+            }
+            _ => {}
+        });
+        if found.count_output(reasoning) {
+            found.append(&mut self.thought, reasoning);
+        }
+    }
+
+    fn tool_calls(&mut self, cursor: &mut Cursor<'_>, choice: u64, found: &mut Found) {
+        let mut position = 0;
+        cursor.array(|cursor| {
+            let Some(call) = cursor.value() else {
+                return;
+            };
+            let [index, id, of_type, function, custom] =
+                call.members(["index", "id", "type", "function", "custom"]);
+            // A document's calls have no index, their place in the list stands for it.
+            let index = index.and_then(Json::number).unwrap_or(position);
+            position += 1;
+            self.tool_call(choice, Some(index), [id, of_type, function, custom], found);
+        });
+    }
+
+    fn tool_call(
+        &mut self,
+        choice: u64,
+        index: Option<u64>,
+        parts: [Option<Json<'_>>; 4],
+        found: &mut Found,
+    ) {
+        let [id, of_type, function, custom] = parts;
+        let id = id
+            .and_then(Json::text)
+            .filter(|id| !id.is_empty())
+            .map(|id| text::short(&id));
+        let is_custom = custom.is_some() || of_type.is_some_and(|of_type| of_type.is_text("custom"));
+        let Some(call) = self.slot(choice, index.unwrap_or(0), id, is_custom, found) else {
+            return;
+        };
+        let body = custom.or(function);
+        let [name, arguments, input] = body
+            .map(|body| body.members(["name", "arguments", "input"]))
+            .unwrap_or_default();
+        if call.name.is_empty()
+            && let Some(name) = name.and_then(Json::text)
+        {
+            call.name = text::short(&name);
+        }
+        let arguments = arguments.or(input).filter(|arguments| !arguments.is_null());
+        if let Some(object) = arguments.filter(|arguments| arguments.inner().is_none()) {
+            call.truncated |= !text::append(&mut call.arguments, &object.raw(), found.limits.text);
+        } else if found.count_output(arguments) {
+            call.truncated |= !found.append(&mut call.arguments, arguments);
+        }
+    }
+
+    /// The call that a delta belongs to: the latest of that number, unless the delta brings another id.
+    fn slot(
+        &mut self,
+        choice: u64,
+        index: u64,
+        id: Option<String>,
+        is_custom: bool,
+        found: &mut Found,
+    ) -> Option<&mut ToolCall> {
+        found.saw_output = true;
+        let same = |slot: &Slot| slot.choice == choice && slot.index == index;
+        let known = self.calls.iter().rposition(same).filter(|at| {
+            let known_id = self.calls.get(*at).map_or("", |slot| slot.call.id.as_str());
+            known_id.is_empty() || id.as_ref().is_none_or(|id| id == known_id)
+        });
+        let at = match known {
+            Some(at) => at,
+            None if self.calls.len() < found.limits.items => {
+                let kind = if is_custom {
+                    ToolKind::Custom
+                } else {
+                    ToolKind::Function
+                };
+                let (id, name, arguments) = Default::default();
+                self.calls.push(Slot {
+                    choice,
+                    index,
+                    call: ToolCall {
+                        id,
+                        name,
+                        arguments,
+                        kind,
+                        truncated: false,
+                    },
+                });
+                self.calls.len() - 1
+            }
+            None => return None,
+        };
+        let call = &mut self.calls.get_mut(at)?.call;
+        if let Some(id) = id.filter(|_| call.id.is_empty()) {
+            call.id = id;
+        }
+        Some(call)
+    }
+
+    pub(super) fn end(&mut self, found: &mut Found) {
+        found.add_thought(std::mem::take(&mut self.thought), ThoughtSource::Thinking);
+        for Slot { mut call, .. } in self.calls.drain(..) {
+            let broken = call.kind == ToolKind::Function && Json::parse(call.arguments.as_bytes()).is_none();
+            call.truncated |= broken && !call.arguments.is_empty();
+            // Some servers number calls from one and leave an empty first one behind.
+            if !(call.id.is_empty() && call.name.is_empty() && call.arguments.is_empty()) {
+                found.add_call(call);
+            }
+        }
+    }
+}
+
+/// The answer's text: a string, or parts of which some are text and some thinking.
+fn content(cursor: &mut Cursor<'_>, found: &mut Found) {
+    let Some(content) = cursor.value() else {
+        return;
+    };
+    if content.inner().is_some() {
+        return found.add_output(Some(content));
+    }
+    content.each(|part| {
+        let [of_type, text] = part.members(["type", "text"]);
+        if of_type.is_some_and(|of_type| of_type.is_text("text")) {
+            found.add_output(text);
+        }
+    });
+}

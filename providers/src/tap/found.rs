@@ -1,0 +1,227 @@
+//! What a tap has found so far: the common part of all readers, with every bound in one place.
+
+use super::TapLimits;
+use super::counts::{Counting, Counts};
+use super::facts::{
+    ReplyError, ReplyFacts, TapProblem, Thought, ThoughtSource, ToolCall, Usage, UsageSource,
+};
+use crate::json::Json;
+use crate::text;
+
+/// The facts in the making.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) facts: ReplyFacts,
+    pub(super) limits: TapLimits,
+    pub(super) saw_output: bool,
+    /// The provider's own end of the stream was seen.
+    pub(super) terminal: bool,
+    /// The reply is whole.
+    pub(super) complete: bool,
+    status: u16,
+    counts: Counts,
+    output_bytes: usize,
+}
+
+/// The longest error message that is kept, in bytes.
+const MESSAGE_MAX: usize = 2048;
+
+/// Bytes of text that make a token, roughly, in the languages and code that models read.
+const BYTES_PER_TOKEN: usize = 4;
+
+impl Found {
+    pub(super) fn new(status: u16, limits: TapLimits) -> Found {
+        Found {
+            facts: ReplyFacts::default(),
+            limits,
+            saw_output: false,
+            terminal: false,
+            complete: false,
+            status,
+            counts: Counts::default(),
+            output_bytes: 0,
+        }
+    }
+
+    /// Notes the first problem.
+    pub(super) fn note(&mut self, problem: TapProblem) {
+        self.facts.problem.get_or_insert(problem);
+    }
+
+    pub(super) fn set_id(&mut self, id: Option<Json<'_>>) {
+        set_once(&mut self.facts.response_id, id);
+    }
+
+    pub(super) fn set_model(&mut self, model: Option<Json<'_>>) {
+        set_once(&mut self.facts.model, model);
+    }
+
+    pub(super) fn set_finish(&mut self, reason: Option<Json<'_>>) {
+        if let Some(reason) = reason.and_then(Json::text).filter(|reason| !reason.is_empty()) {
+            self.facts.finish_reason = Some(text::short(&reason));
+        }
+    }
+
+    /// Takes a report of usage in; tells whether it was one.
+    pub(super) fn add_usage(&mut self, usage: Option<Json<'_>>) -> bool {
+        usage.is_some_and(|usage| self.counts.merge(usage))
+    }
+
+    /// Whether anybody needs the text of the answer.
+    pub(super) fn wants_output(&self) -> bool {
+        self.limits.keep_output || self.limits.request_text.is_some()
+    }
+
+    /// Counts generated text; tells whether there was any.
+    pub(super) fn count_output(&mut self, delta: Option<Json<'_>>) -> bool {
+        let length = delta.and_then(Json::inner).map_or(0, <[u8]>::len);
+        self.output_bytes = self.output_bytes.saturating_add(length);
+        self.saw_output |= length > 0;
+        length > 0
+    }
+
+    /// Takes a piece of the answer.
+    pub(super) fn add_output(&mut self, delta: Option<Json<'_>>) {
+        if self.count_output(delta)
+            && self.limits.keep_output
+            && let Some(delta) = delta.and_then(Json::text)
+        {
+            self.keep_output(&delta);
+        }
+    }
+
+    /// Keeps a piece of the answer, if it is to be kept.
+    pub(super) fn keep_output(&mut self, piece: &str) {
+        if self.limits.keep_output && !piece.is_empty() {
+            text::append(self.facts.output.get_or_insert_default(), piece, self.limits.text);
+        }
+    }
+
+    /// Appends a piece to a text within the limit; tells whether all of it fitted.
+    pub(super) fn append(&self, whole: &mut String, piece: Option<Json<'_>>) -> bool {
+        match piece.and_then(Json::text) {
+            Some(piece) => text::append(whole, &piece, self.limits.text),
+            None => true,
+        }
+    }
+
+    /// The text within the limit, and whether it was cut.
+    pub(super) fn text(&self, json: Option<Json<'_>>) -> (String, bool) {
+        json.and_then(|json| json.text_within(self.limits.text))
+            .unwrap_or_default()
+    }
+
+    pub(super) fn add_call(&mut self, call: ToolCall) {
+        self.saw_output = true;
+        if self.facts.tool_calls.len() < self.limits.items {
+            self.facts.tool_calls.push(call);
+        }
+    }
+
+    pub(super) fn add_thought(&mut self, text: String, source: ThoughtSource) {
+        if !text.trim().is_empty() && self.facts.thoughts.len() < self.limits.items {
+            self.facts.thoughts.push(Thought { text, source });
+        }
+    }
+
+    /// Notes the first error; `null` is none.
+    pub(super) fn add_error(&mut self, error: Option<Json<'_>>) {
+        let Some(error) = error.filter(|error| !error.is_null() && self.facts.error.is_none()) else {
+            return;
+        };
+        let [of_type, code, message] = error.members(["type", "code", "message"]);
+        let kind = [of_type, code]
+            .into_iter()
+            .flatten()
+            .find_map(word)
+            .unwrap_or_default();
+        let message = message.or(Some(error)).map(message_text).unwrap_or_default();
+        self.facts.error = Some(ReplyError { kind, message });
+    }
+
+    /// Notes an error whose members were found on their own.
+    pub(super) fn add_flat_error(&mut self, code: Option<Json<'_>>, message: Option<Json<'_>>) {
+        let kind = code.and_then(word).unwrap_or_default();
+        let message = message
+            .filter(|message| !message.is_null())
+            .map(message_text)
+            .unwrap_or_default();
+        self.facts.error.get_or_insert(ReplyError { kind, message });
+    }
+
+    /// Makes an error of a body that only its status says is one.
+    pub(super) fn read_error_body(&mut self, body: &[u8]) {
+        if self.status < 400 || self.facts.error.is_some() {
+            return;
+        }
+        let json = Json::parse(body);
+        let [message, detail] = json
+            .map(|json| json.members(["message", "detail"]))
+            .unwrap_or_default();
+        let message = match message.or(detail) {
+            Some(message) => message_text(message),
+            None => text::prefix(&String::from_utf8_lossy(body), MESSAGE_MAX)
+                .trim()
+                .to_owned(),
+        };
+        self.facts.error = Some(ReplyError {
+            kind: format!("http_{}", self.status),
+            message,
+        });
+    }
+
+    pub(super) fn into_facts(mut self, counting: Counting) -> ReplyFacts {
+        let written = tokens(self.output_bytes);
+        if !self.counts.is_empty() {
+            let mut usage = std::mem::take(&mut self.counts).into_usage(counting);
+            self.facts.usage_source = UsageSource::Reported;
+            if !self.complete {
+                self.facts.usage_source = UsageSource::Partial;
+                // What had been reported before the break knows little of what was written since.
+                usage.output = usage.output.max(if self.limits.request_text.is_some() {
+                    written
+                } else {
+                    0
+                });
+            }
+            self.facts.usage = Some(usage);
+        } else if let Some(asked) = self.limits.request_text
+            && (self.saw_output || (self.complete && self.facts.error.is_none()))
+        {
+            self.facts.usage = Some(Usage {
+                input: tokens(asked),
+                output: written,
+                ..Usage::default()
+            });
+            self.facts.usage_source = UsageSource::Estimated;
+        }
+        self.facts.complete = self.complete;
+        self.facts
+    }
+}
+
+fn tokens(bytes: usize) -> u64 {
+    u64::try_from(bytes.div_ceil(BYTES_PER_TOKEN)).unwrap_or(u64::MAX)
+}
+
+fn set_once(slot: &mut Option<String>, json: Option<Json<'_>>) {
+    if slot.is_none() {
+        *slot = json
+            .and_then(Json::text)
+            .filter(|value| !value.is_empty())
+            .map(|value| text::short(&value));
+    }
+}
+
+/// A type or code, which some providers write as a number.
+fn word(json: Json<'_>) -> Option<String> {
+    let value = json.text().or_else(|| json.number().map(|_| json.raw()))?;
+    (!value.is_empty()).then(|| text::short(&value))
+}
+
+fn message_text(json: Json<'_>) -> String {
+    match json.text_within(MESSAGE_MAX) {
+        Some((text, _)) => text,
+        None => text::prefix(&json.raw(), MESSAGE_MAX).to_owned(),
+    }
+}

@@ -1,0 +1,211 @@
+//! Anthropic messages: typed events that open, fill and close content blocks, or one message.
+
+use super::facts::{TapProblem, ThoughtSource, ToolCall, ToolKind};
+use super::found::Found;
+use super::sse::Event;
+use crate::json::{Cursor, Json};
+use crate::text;
+
+/// The reader's state: the blocks that are open.
+#[derive(Debug, Default)]
+pub(super) struct Messages {
+    open: Vec<(u64, Block)>,
+}
+
+/// A content block in the making.
+#[derive(Debug)]
+enum Block {
+    Thinking(String),
+    Tool {
+        call: ToolCall,
+        /// The input that the opening event carried, which counts if no delta follows.
+        input: String,
+    },
+}
+
+impl Messages {
+    pub(super) fn event(&mut self, event: Event<'_>, found: &mut Found) {
+        let mut cursor = Cursor::new(event.data);
+        let [
+            mut of_type,
+            mut index,
+            mut delta,
+            mut block,
+            mut message,
+            mut usage,
+            mut error,
+        ] = [None; 7];
+        let is_object = cursor.object(|cursor, key| match key {
+            b"type" => of_type = cursor.value(),
+            b"index" => index = cursor.value(),
+            b"delta" => delta = cursor.value(),
+            b"content_block" => block = cursor.value(),
+            b"message" => message = cursor.value(),
+            b"usage" => usage = cursor.value(),
+            b"error" => error = cursor.value(),
+            _ => {}
+        });
+        if cursor.is_broken() || !is_object {
+            // Servers that also speak OpenAI's dialect end with its mark.
+            if event.data.trim_ascii() != b"[DONE]" {
+                found.note(TapProblem::Malformed);
+            }
+            return;
+        }
+        let of_type = of_type.and_then(Json::inner).unwrap_or(event.name);
+        let index = index.and_then(Json::number).unwrap_or(0);
+        match of_type {
+            b"content_block_delta" => self.delta(index, delta, found),
+            b"content_block_start" => self.start(index, block, found),
+            b"content_block_stop" => self.stop(index, found),
+            b"message_start" => {
+                let [id, model, usage] = message
+                    .map(|message| message.members(["id", "model", "usage"]))
+                    .unwrap_or_default();
+                found.set_id(id);
+                found.set_model(model);
+                found.add_usage(usage);
+            }
+            b"message_delta" => {
+                found.set_finish(delta.and_then(|delta| delta.member("stop_reason")));
+                found.add_usage(usage);
+            }
+            b"message_stop" => found.terminal = true,
+            b"error" => found.add_error(error.or(message)),
+            _ => found.add_error(error),
+        }
+    }
+
+    fn start(&mut self, index: u64, block: Option<Json<'_>>, found: &mut Found) {
+        let Some(block) = block.and_then(|json| Block::read(json, found)) else {
+            return;
+        };
+        if self.open.len() < found.limits.items {
+            self.open.push((index, block));
+        }
+    }
+
+    fn delta(&mut self, index: u64, delta: Option<Json<'_>>, found: &mut Found) {
+        let Some(delta) = delta else {
+            return;
+        };
+        let [mut text, mut partial_json, mut thinking] = [None; 3];
+        Cursor::new(delta.bytes()).object(|cursor, key| match key {
+            b"text" => text = cursor.value(),
+            b"partial_json" => partial_json = cursor.value(),
+            b"thinking" => thinking = cursor.value(),
+            _ => {}
+        });
+        if text.is_some() {
+            return found.add_output(text);
+        }
+        let piece = partial_json.or(thinking);
+        found.count_output(piece);
+        match self.open.iter_mut().rev().find(|(at, _)| *at == index) {
+            Some((_, Block::Thinking(text))) => {
+                found.append(text, thinking);
+            }
+            Some((_, Block::Tool { call, .. })) => {
+                call.truncated |= !found.append(&mut call.arguments, partial_json);
+            }
+            None => {}
+        }
+    }
+
+    fn stop(&mut self, index: u64, found: &mut Found) {
+        if let Some(at) = self.open.iter().rposition(|(open, _)| *open == index) {
+            let (_, block) = self.open.swap_remove(at);
+            block.close(found);
+        }
+    }
+
+    /// Closes what a broken stream left open.
+    pub(super) fn end(&mut self, found: &mut Found) {
+        for (_, mut block) in self.open.drain(..) {
+            if let Block::Tool { call, .. } = &mut block {
+                call.truncated |= !found.terminal;
+            }
+            block.close(found);
+        }
+    }
+}
+
+impl Block {
+    /// Reads a block as it opens, or a whole one; text goes to the output at once.
+    fn read(block: Json<'_>, found: &mut Found) -> Option<Block> {
+        let [of_type, id, name, input, content, thinking] =
+            block.members(["type", "id", "name", "input", "text", "thinking"]);
+        let kind = match of_type.and_then(Json::text)?.as_ref() {
+            "text" => {
+                found.add_output(content);
+                return None;
+            }
+            "thinking" => return Some(Block::Thinking(found.text(thinking).0)),
+            "tool_use" => ToolKind::Function,
+            "server_tool_use" => ToolKind::Server,
+            "mcp_tool_use" => ToolKind::Mcp,
+            _ => return None,
+        };
+        found.saw_output = true;
+        let word = |json: Option<Json<'_>>| {
+            json.and_then(Json::text)
+                .map(|word| text::short(&word))
+                .unwrap_or_default()
+        };
+        let mut whole = String::new();
+        let fits = text::append(
+            &mut whole,
+            &input.map(Json::raw).unwrap_or_default(),
+            found.limits.text,
+        );
+        let call = ToolCall {
+            id: word(id),
+            name: word(name),
+            arguments: String::new(),
+            kind,
+            truncated: !fits,
+        };
+        Some(Block::Tool { call, input: whole })
+    }
+
+    fn close(self, found: &mut Found) {
+        match self {
+            Block::Thinking(text) => found.add_thought(text, ThoughtSource::Thinking),
+            Block::Tool { mut call, input } => {
+                if call.arguments.is_empty() {
+                    call.arguments = input;
+                }
+                // A reply that ran out of tokens ends amid the arguments.
+                call.truncated |= Json::parse(call.arguments.as_bytes()).is_none();
+                found.add_call(call);
+            }
+        }
+    }
+}
+
+/// Reads a message that is one document; tells whether it was whole.
+pub(super) fn document(body: &[u8], found: &mut Found) -> bool {
+    let mut cursor = Cursor::new(body);
+    let is_object = cursor.object(|cursor, key| match key {
+        b"id" => found.set_id(cursor.value()),
+        b"model" => found.set_model(cursor.value()),
+        b"stop_reason" => found.set_finish(cursor.value()),
+        b"usage" => {
+            found.add_usage(cursor.value());
+        }
+        b"error" => found.add_error(cursor.value()),
+        b"content" => {
+            cursor.array(|cursor| {
+                if let Some(block) = cursor.value().and_then(|json| Block::read(json, found)) {
+                    block.close(found);
+                }
+            });
+        }
+        _ => {}
+    });
+    let whole = is_object && !cursor.is_broken();
+    if !whole {
+        found.note(TapProblem::Malformed);
+    }
+    whole
+}
