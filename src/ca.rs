@@ -35,7 +35,10 @@ pub(crate) fn run(globals: &Globals, command: &CaCommand) -> Result<(), Failure>
 fn load(config: &Config, now: SystemTime) -> Result<Authority, Failure> {
     let (cert, key) = (&config.proxy.ca_cert, &config.proxy.ca_key);
     if !cert.exists() && !key.exists() {
-        return Err(Failure::new(format!("there is no CA at {}: run `causeway ca init`", cert.display())));
+        return Err(Failure::new(format!(
+            "there is no CA at {}: run `causeway ca init`",
+            cert.display()
+        )));
     }
     certs::files::load(cert, key, now).map_err(|error| Failure::because("the CA cannot be used", error))
 }

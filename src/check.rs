@@ -7,7 +7,12 @@ use crate::table::Table;
 
 pub(crate) fn run(globals: &Globals) -> Result<(), Failure> {
     let config = config::load(globals)?;
-    let file = config.file.as_deref().map_or("no file, built-in defaults".to_owned(), |file| file.display().to_string());
+    let file = config
+        .file
+        .as_deref()
+        .map_or("no file, built-in defaults".to_owned(), |file| {
+            file.display().to_string()
+        });
     println!("The configuration is good ({file}).\n");
     let mut table = Table::new(["PROVIDER", "KIND", "BASE URL", "CLAIMS", "KEYS"]);
     for provider in &config.bridge.providers {

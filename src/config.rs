@@ -19,13 +19,18 @@ pub(crate) struct Config {
     pub(crate) file: Option<PathBuf>,
 }
 
-const SECTIONS: [&str; 8] = ["proxy", "bridge", "metrics", "ca", "upstream", "store", "record", "provider"];
+const SECTIONS: [&str; 8] = [
+    "proxy", "bridge", "metrics", "ca", "upstream", "store", "record", "provider",
+];
 
 /// Reads and checks the configuration that `globals` name.
 pub(crate) fn load(globals: &Globals) -> Result<Config, Failure> {
     let data_dir = data_dir::locate(globals.data_dir.as_deref())?;
     let default = Path::new("causeway.toml");
-    let file = globals.config.clone().or_else(|| default.is_file().then(|| default.to_owned()));
+    let file = globals
+        .config
+        .clone()
+        .or_else(|| default.is_file().then(|| default.to_owned()));
     let environment = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     Ok(read(file, &data_dir, environment)?)
@@ -67,7 +72,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("causeway.toml");
         std::fs::write(&path, text).unwrap();
-        read(Some(path), folder.path(), std::iter::empty()).unwrap_err().to_string()
+        read(Some(path), folder.path(), std::iter::empty())
+            .unwrap_err()
+            .to_string()
     }
 
     #[test]

@@ -8,9 +8,14 @@ use crate::failure::Failure;
 /// The folder to use: what was asked for, else the platform's own.
 pub(crate) fn locate(asked: Option<&Path>) -> Result<PathBuf, Failure> {
     if let Some(asked) = asked {
-        return std::path::absolute(asked).map_err(|error| Failure::because("the data folder has no path", error));
+        return std::path::absolute(asked)
+            .map_err(|error| Failure::because("the data folder has no path", error));
     }
-    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let variable = |name: &str| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
     let home = || variable("HOME");
     let base = if cfg!(windows) {
         variable("LOCALAPPDATA")
@@ -29,19 +34,26 @@ pub(crate) fn make(path: &Path) -> Result<(), Failure> {
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path).map_err(|error| Failure::because(&format!("{} cannot be made", path.display()), error))
+    builder
+        .create(path)
+        .map_err(|error| Failure::because(&format!("{} cannot be made", path.display()), error))
 }
 
 /// Takes the folder for this process; free again when the lock is dropped or the process ends.
 pub(crate) fn lock(path: &Path) -> Result<File, Failure> {
     let file = path.join("lock");
     let failed = |error| Failure::because(&format!("{} cannot be locked", file.display()), error);
-    let lock = OpenOptions::new().create(true).append(true).open(&file).map_err(failed)?;
+    let lock = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(&file)
+        .map_err(failed)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => {
-            Err(Failure::new(format!("another gateway is using {}: stop it or use --data-dir", path.display())))
-        }
+        Err(TryLockError::WouldBlock) => Err(Failure::new(format!(
+            "another gateway is using {}: stop it or use --data-dir",
+            path.display()
+        ))),
         Err(TryLockError::Error(error)) => Err(failed(error)),
     }
 }

@@ -37,9 +37,17 @@ enum Trust {
 
 /// The trust variables of each client, as observed.
 const TRUST: [(&str, Trust, &[Client]); 7] = [
-    ("NODE_EXTRA_CA_CERTS", Trust::Adds, &[Client::Claude, Client::Copilot, Client::Vscode, Client::Node]),
+    (
+        "NODE_EXTRA_CA_CERTS",
+        Trust::Adds,
+        &[Client::Claude, Client::Copilot, Client::Vscode, Client::Node],
+    ),
     ("CODEX_CA_CERTIFICATE", Trust::Adds, &[Client::Codex]),
-    ("SSL_CERT_FILE", Trust::Replaces, &[Client::Codex, Client::Claude, Client::Copilot, Client::Python]),
+    (
+        "SSL_CERT_FILE",
+        Trust::Replaces,
+        &[Client::Codex, Client::Claude, Client::Copilot, Client::Python],
+    ),
     ("REQUESTS_CA_BUNDLE", Trust::Replaces, &[Client::Python]),
     ("CURL_CA_BUNDLE", Trust::Replaces, &[Client::Curl]),
     ("GIT_SSL_CAINFO", Trust::Replaces, &[Client::Codex]),
@@ -52,8 +60,14 @@ pub(crate) fn exports(client: Option<Client>, proxy: SocketAddr, ca: &CaFiles, t
     if let Some(note) = client.and_then(note) {
         lines.push(format!("# {note}"));
     }
-    lines.push(format!("export HTTPS_PROXY=\"http://x:$(cat {})@{proxy}\"", quoted(token)));
-    lines.push("export HTTP_PROXY=\"$HTTPS_PROXY\" https_proxy=\"$HTTPS_PROXY\" http_proxy=\"$HTTPS_PROXY\"".to_owned());
+    lines.push(format!(
+        "export HTTPS_PROXY=\"http://x:$(cat {})@{proxy}\"",
+        quoted(token)
+    ));
+    lines.push(
+        "export HTTP_PROXY=\"$HTTPS_PROXY\" https_proxy=\"$HTTPS_PROXY\" http_proxy=\"$HTTPS_PROXY\""
+            .to_owned(),
+    );
     lines.push("export NO_PROXY=localhost,127.0.0.1,::1 no_proxy=localhost,127.0.0.1,::1".to_owned());
     if client.is_none_or(|client| client == Client::Node) {
         lines.push("export NODE_USE_ENV_PROXY=1".to_owned());

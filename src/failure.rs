@@ -15,7 +15,10 @@ pub(crate) struct Failure {
 impl Failure {
     /// A failure with its own words.
     pub(crate) fn new(text: impl Into<String>) -> Failure {
-        Failure { lines: vec![text.into()], code: 1 }
+        Failure {
+            lines: vec![text.into()],
+            code: 1,
+        }
     }
 
     /// A failure with the error behind it.
@@ -25,7 +28,10 @@ impl Failure {
 
     /// Wrong use of the command line.
     pub(crate) fn usage(text: impl Into<String>) -> Failure {
-        Failure { lines: vec![text.into()], code: 2 }
+        Failure {
+            lines: vec![text.into()],
+            code: 2,
+        }
     }
 
     /// Prints the failure.
@@ -39,7 +45,10 @@ impl Failure {
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Failure {
-        Failure { lines: error.lines().to_vec(), code: 2 }
+        Failure {
+            lines: error.lines().to_vec(),
+            code: 2,
+        }
     }
 }
 

@@ -65,7 +65,9 @@ impl Gateway {
             bridge: local(&bridge_port)?,
             metrics: local(&metrics_port)?,
         };
-        let public = PublicCa { pem: authority.certificate_pem().to_owned() };
+        let public = PublicCa {
+            pem: authority.certificate_pem().to_owned(),
+        };
         let (app, running) = App::start(config.bridge, clock, Some(public))
             .await
             .map_err(|error| Failure::because("the gateway cannot start", error))?;
@@ -77,7 +79,14 @@ impl Gateway {
         app.tracker.spawn(bridge::run(app.clone(), bridge_port));
         app.tracker.spawn(monitor::run(app.clone(), metrics_port));
         let is_first = made || origin == Origin::Created;
-        Ok(Gateway { app, addresses, ca, token_file, is_first, running })
+        Ok(Gateway {
+            app,
+            addresses,
+            ca,
+            token_file,
+            is_first,
+            running,
+        })
     }
 
     /// Ends it: no new connections, what is in flight may finish, records are written.
@@ -87,7 +96,10 @@ impl Gateway {
 }
 
 /// Loads the CA; makes one only where the configuration names none.
-pub(crate) fn load_ca(config: &proxyd::config::Config, clock: &Clock) -> Result<(Authority, Origin), Failure> {
+pub(crate) fn load_ca(
+    config: &proxyd::config::Config,
+    clock: &Clock,
+) -> Result<(Authority, Origin), Failure> {
     certs::files::load_or_create(&config.ca_cert, &config.ca_key, &common_name(), clock.now())
         .map_err(|error| Failure::because("the CA cannot be used", error))
 }
@@ -101,7 +113,11 @@ pub(crate) fn common_name() -> String {
 fn ca_files(config: &Config, authority: &Authority) -> Result<CaFiles, Failure> {
     let bundle = bundle::write(&config.data_dir, authority.certificate_pem())
         .map_err(|error| Failure::because("the trust bundle cannot be written", error))?;
-    Ok(CaFiles { certificate: config.proxy.ca_cert.clone(), bundle, fingerprint: authority.fingerprint() })
+    Ok(CaFiles {
+        certificate: config.proxy.ca_cert.clone(),
+        bundle,
+        fingerprint: authority.fingerprint(),
+    })
 }
 
 async fn listen(address: SocketAddr, key: &str) -> Result<TcpListener, Failure> {
@@ -110,7 +126,9 @@ async fn listen(address: SocketAddr, key: &str) -> Result<TcpListener, Failure> 
 }
 
 fn local(listener: &TcpListener) -> Result<SocketAddr, Failure> {
-    listener.local_addr().map_err(|error| Failure::because("a listener has no address", error))
+    listener
+        .local_addr()
+        .map_err(|error| Failure::because("a listener has no address", error))
 }
 
 /// Makes sure that the token in `path` is good, making it on the first start. True when it was made.
@@ -126,7 +144,13 @@ async fn first_token(app: &App, path: &Path) -> Result<bool, Failure> {
         // The file outlives the database; a token that was revoked stays revoked.
         Ok(text) => {
             let secret = Secret::new(text.trim());
-            if app.store.token_by_hash(token::hash(secret.expose())).await.map_err(failed)?.is_none() {
+            if app
+                .store
+                .token_by_hash(token::hash(secret.expose()))
+                .await
+                .map_err(failed)?
+                .is_none()
+            {
                 app.store.add_token(new, &secret).await.map_err(failed)?;
             }
             Ok(false)
@@ -137,7 +161,10 @@ async fn first_token(app: &App, path: &Path) -> Result<bool, Failure> {
                 .map_err(|error| Failure::because(&format!("{} cannot be written", path.display()), error))?;
             Ok(true)
         }
-        Err(error) => Err(Failure::because(&format!("{} cannot be read", path.display()), error)),
+        Err(error) => Err(Failure::because(
+            &format!("{} cannot be read", path.display()),
+            error,
+        )),
     }
 }
 

@@ -40,7 +40,9 @@ fn greet(gateway: &Gateway) {
         for line in env::exports(None, addresses.proxy, &gateway.ca, &gateway.token_file) {
             println!("  {line}");
         }
-        println!("\nThen `causeway sessions` shows what was recorded. For other clients: `causeway env --help`.");
+        println!(
+            "\nThen `causeway sessions` shows what was recorded. For other clients: `causeway env --help`."
+        );
     }
 }
 
@@ -78,7 +80,10 @@ impl Signals {
     /// Waits for the first one; the next ends the process at once.
     pub(crate) async fn first(mut self) {
         self.next().await;
-        #[expect(clippy::disallowed_methods, reason = "it ends with the process and must not delay the end")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "it ends with the process and must not delay the end"
+        )]
         tokio::spawn(async move {
             self.next().await;
             std::process::exit(1);

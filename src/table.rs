@@ -10,7 +10,9 @@ pub(crate) struct Table<const N: usize> {
 
 impl<const N: usize> Table<N> {
     pub(crate) fn new(head: [&str; N]) -> Table<N> {
-        Table { rows: vec![head.map(str::to_owned)] }
+        Table {
+            rows: vec![head.map(str::to_owned)],
+        }
     }
 
     pub(crate) fn row(&mut self, cells: [String; N]) {
@@ -20,7 +22,9 @@ impl<const N: usize> Table<N> {
 
 /// One line without control characters: what clients sent must not steer the terminal.
 pub(crate) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
 }
 
 /// At most `most` characters of `text`, visibly cut.

@@ -23,26 +23,43 @@ pub(crate) async fn run(globals: &Globals, command: TokenCommand) -> Result<(), 
                 None => None,
                 Some((_, Some(span))) => Some(now.plus(span.duration())),
                 Some((text, None)) => {
-                    return Err(Failure::usage(format!("--expires: `{text}` is not a length of time: write 30d")));
+                    return Err(Failure::usage(format!(
+                        "--expires: `{text}` is not a length of time: write 30d"
+                    )));
                 }
             };
             let user = user.trim().to_owned();
             if user.is_empty() || user.len() > 256 {
                 return Err(Failure::usage("--user: a name has 1 to 256 characters"));
             }
-            let new = NewToken { user, role, created_at: now, expires_at };
+            let new = NewToken {
+                user,
+                role,
+                created_at: now,
+                expires_at,
+            };
             let (record, secret) = store.create_token(new).await.map_err(failed)?;
-            eprintln!("Token {} for {} ({role}). It is not shown again:", record.id, record.user);
+            eprintln!(
+                "Token {} for {} ({role}). It is not shown again:",
+                record.id, record.user
+            );
             println!("{}", secret.expose());
         }
         TokenCommand::List { json } => {
-            let lines: Vec<TokenLine> =
-                store.tokens().await.map_err(failed)?.iter().map(TokenLine::from).collect();
+            let lines: Vec<TokenLine> = store
+                .tokens()
+                .await
+                .map_err(failed)?
+                .iter()
+                .map(TokenLine::from)
+                .collect();
             print(&lines, json);
         }
         TokenCommand::Revoke { id } => {
             if !store.revoke_token(id, now).await.map_err(failed)? {
-                return Err(Failure::new(format!("no live token has the id {id}: see `causeway token list`")));
+                return Err(Failure::new(format!(
+                    "no live token has the id {id}: see `causeway token list`"
+                )));
             }
             println!("Token {id} is revoked.");
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use providers::{Registry, RegistryProblem};
+use providers::{Endpoint, ErrorShape, Registry, RegistryProblem};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -94,13 +94,28 @@ pub struct Providers {
 
 impl Providers {
     fn build(config: &Config, tracker: &TaskTracker) -> Result<Providers, StartError> {
-        let instances = config.providers.iter().map(|provider| provider.instance.clone()).collect();
+        let instances = config
+            .providers
+            .iter()
+            .map(|provider| provider.instance.clone())
+            .collect();
         let registry = Registry::new(instances).map_err(StartError::Providers)?;
         let trust = Trust::load(&config.upstream.extra_ca)?;
         let make = |(instance, provider): (&Arc<_>, _)| {
-            Upstream::new(Arc::clone(instance), provider, config.upstream.clone(), trust.clone(), tracker.clone())
+            Upstream::new(
+                Arc::clone(instance),
+                provider,
+                config.upstream.clone(),
+                trust.clone(),
+                tracker.clone(),
+            )
         };
-        let upstreams = registry.instances().iter().zip(&config.providers).map(make).collect();
+        let upstreams = registry
+            .instances()
+            .iter()
+            .zip(&config.providers)
+            .map(make)
+            .collect();
         Ok(Providers { registry, upstreams })
     }
 
@@ -114,9 +129,19 @@ impl Providers {
         self.upstreams.iter()
     }
 
+    /// The shape of errors that no endpoint is known for: that of the instance, else OpenAI's.
+    pub fn error_shape(&self, index: Option<usize>) -> ErrorShape {
+        let upstream = index.and_then(|index| self.upstream(index));
+        upstream.map_or(ErrorShape::OpenAi, |upstream| {
+            upstream.instance.kind.error_shape(Endpoint::Passthrough)
+        })
+    }
+
     /// The name of the instance at `index`.
     pub fn name(&self, index: usize) -> String {
-        self.upstream(index).map(|upstream| upstream.name.to_string()).unwrap_or_default()
+        self.upstream(index)
+            .map(|upstream| upstream.name.to_string())
+            .unwrap_or_default()
     }
 }
 
@@ -144,7 +169,13 @@ impl App {
         }
         let store = Store::open(&config.database)?;
         let (queue, jobs) = mpsc::channel(crate::record::QUEUE);
-        let writer = Writer::start(&store, jobs, config.record.durability, metrics.record.clone(), &clock)?;
+        let writer = Writer::start(
+            &store,
+            jobs,
+            config.record.durability,
+            metrics.record.clone(),
+            &clock,
+        )?;
         let recorder = Recorder::new(queue, config.record, metrics.record.clone(), tracker.clone());
         let app = Arc::new(App {
             tokens: Tokens::load(store.clone()).await?,
@@ -195,7 +226,10 @@ impl Running {
         app.stopping.cancel();
         app.tracker.close();
         if tokio::time::timeout(grace, app.tracker.wait()).await.is_err() {
-            tracing::warn!(tasks = app.tracker.len(), "not everything in flight has ended in time");
+            tracing::warn!(
+                tasks = app.tracker.len(),
+                "not everything in flight has ended in time"
+            );
         }
         drop(app);
         let writer = tokio::task::spawn_blocking(move || self.writer.join());

@@ -47,9 +47,13 @@ pub async fn collect(mut body: Incoming, limit: usize) -> Result<Bytes, CollectE
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
     loop {
-        let frame = tokio::time::timeout(CLIENT_SILENCE, body.frame()).await.map_err(|_| CollectError::TooSlow)?;
+        let frame = tokio::time::timeout(CLIENT_SILENCE, body.frame())
+            .await
+            .map_err(|_| CollectError::TooSlow)?;
         let Some(frame) = frame else { break };
-        let Ok(data) = frame.map_err(CollectError::Broken)?.into_data() else { continue };
+        let Ok(data) = frame.map_err(CollectError::Broken)?.into_data() else {
+            continue;
+        };
         if first.len() + rest.len() + data.len() > limit {
             return Err(CollectError::TooLong { limit });
         }
@@ -90,9 +94,12 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         match self.get_mut() {
-            RequestBody::Full(bytes) => {
-                Poll::Ready(bytes.take().filter(|bytes| !bytes.is_empty()).map(|bytes| Ok(Frame::data(bytes))))
-            }
+            RequestBody::Full(bytes) => Poll::Ready(
+                bytes
+                    .take()
+                    .filter(|bytes| !bytes.is_empty())
+                    .map(|bytes| Ok(Frame::data(bytes))),
+            ),
             RequestBody::Streaming(body) => Pin::new(body).poll_frame(cx),
         }
     }
@@ -106,7 +113,9 @@ impl Body for RequestBody {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            RequestBody::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            RequestBody::Full(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
             RequestBody::Streaming(body) => body.size_hint(),
         }
     }
@@ -168,9 +177,12 @@ impl Body for ReplyBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ReplyError>>> {
         match self.get_mut() {
-            ReplyBody::Full(bytes) => {
-                Poll::Ready(bytes.take().filter(|bytes| !bytes.is_empty()).map(|bytes| Ok(Frame::data(bytes))))
-            }
+            ReplyBody::Full(bytes) => Poll::Ready(
+                bytes
+                    .take()
+                    .filter(|bytes| !bytes.is_empty())
+                    .map(|bytes| Ok(Frame::data(bytes))),
+            ),
             ReplyBody::Api(body) => Pin::new(body).poll_frame(cx).map_err(|_| ReplyError::Api),
             ReplyBody::Passed(body) => Pin::new(&mut **body).poll_frame(cx),
             ReplyBody::Tapped(relay) => Pin::new(&mut **relay).poll_frame(cx),
@@ -188,7 +200,9 @@ impl Body for ReplyBody {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            ReplyBody::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            ReplyBody::Full(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
             ReplyBody::Api(body) => body.size_hint(),
             ReplyBody::Passed(body) => body.size_hint(),
             ReplyBody::Tapped(relay) => relay.size_hint(),

@@ -8,8 +8,7 @@ use std::sync::Arc;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
-use providers::{Endpoint, ErrorShape};
+use providers::ErrorShape;
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
@@ -31,7 +30,7 @@ pub async fn run(app: Arc<App>, listener: TcpListener) {
         async move {
             let stopping = app.stopping.clone();
             let service = move |request| answer(app.clone(), api.clone(), request);
-            serve::speak_any(TokioIo::new(tcp), &stopping, service).await;
+            serve::speak_plain(tcp, &stopping, service).await;
         }
     })
     .await;
@@ -42,14 +41,19 @@ async fn answer(app: Arc<App>, api: api::Router, request: Request<Incoming>) -> 
         "/" => text(StatusCode::OK, "text/plain; charset=utf-8", WELCOME),
         "/ca.pem" => match &app.ca {
             Some(ca) => text(StatusCode::OK, "application/x-pem-file", &ca.pem),
-            None => text(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "this process has no CA\n"),
+            None => text(
+                StatusCode::NOT_FOUND,
+                "text/plain; charset=utf-8",
+                "this process has no CA\n",
+            ),
         },
         path if path == "/api/v1" || path.starts_with("/api/v1/") => api::answer(api, request).await,
         _ => data_plane(app, request).await,
     }
 }
 
-const WELCOME: &str = "Causeway. AI providers are at /<provider>/…, records at /api/v1/…, the CA at /ca.pem\n";
+const WELCOME: &str =
+    "Causeway. AI providers are at /<provider>/…, records at /api/v1/…, the CA at /ca.pem\n";
 
 async fn data_plane(app: Arc<App>, request: Request<Incoming>) -> Response<ReplyBody> {
     let request_id = Uuid::now_v7();
@@ -65,15 +69,25 @@ async fn data_plane(app: Arc<App>, request: Request<Incoming>) -> Response<Reply
     let identity = match identity::from_headers(&app.tokens, request.headers(), app.clock.micros()).await {
         Ok(identity) => identity,
         Err(error) => {
-            let upstream = providers.upstream(index);
-            let shape = upstream.map_or(ErrorShape::OpenAi, |upstream| {
-                upstream.instance.kind.error_shape(Endpoint::Passthrough)
-            });
+            let shape = providers.error_shape(Some(index));
             return refuse(&app, &Refusal::Unauthenticated(error), shape, request_id);
         }
     };
-    let origin = Origin::Provider { name: name.to_owned(), path_and_query: path_and_query.to_owned() };
-    exchange::exchange(&app, Exchange { origin, identity, connect_id: None, request_id, request }).await
+    let origin = Origin::Provider {
+        name: name.to_owned(),
+        path_and_query: path_and_query.to_owned(),
+    };
+    exchange::exchange(
+        &app,
+        Exchange {
+            origin,
+            identity,
+            connect_id: None,
+            request_id,
+            request,
+        },
+    )
+    .await
 }
 
 fn refuse(app: &App, refusal: &Refusal, shape: ErrorShape, request_id: Uuid) -> Response<ReplyBody> {
@@ -86,7 +100,11 @@ fn refuse(app: &App, refusal: &Refusal, shape: ErrorShape, request_id: Uuid) -> 
 fn split(path_and_query: &str) -> (&str, &str) {
     let path = ALIASES
         .iter()
-        .find_map(|alias| path_and_query.strip_prefix(alias).filter(|rest| rest.starts_with('/')))
+        .find_map(|alias| {
+            path_and_query
+                .strip_prefix(alias)
+                .filter(|rest| rest.starts_with('/'))
+        })
         .unwrap_or(path_and_query);
     let path = path.strip_prefix('/').unwrap_or(path);
     match path.find(['/', '?']) {
@@ -99,7 +117,9 @@ fn split(path_and_query: &str) -> (&str, &str) {
 fn text(status: StatusCode, kind: &'static str, text: &str) -> Response<ReplyBody> {
     let mut response = Response::new(ReplyBody::from(text.as_bytes().to_vec()));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response
 }
 
@@ -110,9 +130,15 @@ mod tests {
     #[test]
     fn paths_split_into_provider_and_rest() {
         for (path, want) in [
-            ("/openai/v1/chat/completions?a=b", ("openai", "/v1/chat/completions?a=b")),
+            (
+                "/openai/v1/chat/completions?a=b",
+                ("openai", "/v1/chat/completions?a=b"),
+            ),
             ("/api/v2/aibridge/openai/v1/models", ("openai", "/v1/models")),
-            ("/api/v2/ai-gateway/anthropic/v1/messages", ("anthropic", "/v1/messages")),
+            (
+                "/api/v2/ai-gateway/anthropic/v1/messages",
+                ("anthropic", "/v1/messages"),
+            ),
             ("/anthropic", ("anthropic", "/")),
             ("/anthropic?x=/y", ("anthropic", "/")),
             ("/", ("", "/")),

@@ -14,7 +14,10 @@ pub struct Clock(Arc<dyn Fn() -> SystemTime + Send + Sync>);
 impl Clock {
     /// The system's clock.
     pub fn system() -> Clock {
-        #[expect(clippy::disallowed_methods, reason = "the one place where the system clock is read")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the one place where the system clock is read"
+        )]
         Clock(Arc::new(SystemTime::now))
     }
 
@@ -47,14 +50,19 @@ pub struct Micros(pub i64);
 impl Micros {
     /// This date moved later by `span`.
     pub fn plus(self, span: Duration) -> Micros {
-        Micros(self.0.saturating_add(i64::try_from(span.as_micros()).unwrap_or(i64::MAX)))
+        Micros(
+            self.0
+                .saturating_add(i64::try_from(span.as_micros()).unwrap_or(i64::MAX)),
+        )
     }
 
     /// RFC 3339 in UTC with microseconds, e.g. `2026-11-22T08:30:00.000001Z`.
     pub fn rfc3339(self) -> String {
         let seconds = self.0.div_euclid(1_000_000);
         let micros = self.0.rem_euclid(1_000_000);
-        let Ok(date) = time::OffsetDateTime::from_unix_timestamp(seconds) else { return String::new() };
+        let Ok(date) = time::OffsetDateTime::from_unix_timestamp(seconds) else {
+            return String::new();
+        };
         format!(
             "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{micros:06}Z",
             date.year(),
@@ -69,9 +77,15 @@ impl Micros {
     /// Reads an RFC 3339 date, or a plain date (`2026-11-22`, midnight UTC).
     pub fn parse(text: &str) -> Option<Micros> {
         use time::format_description::well_known::Rfc3339;
-        let full = if text.len() == 10 { format!("{text}T00:00:00Z") } else { text.to_owned() };
+        let full = if text.len() == 10 {
+            format!("{text}T00:00:00Z")
+        } else {
+            text.to_owned()
+        };
         let date = time::OffsetDateTime::parse(&full, &Rfc3339).ok()?;
-        i64::try_from(date.unix_timestamp_nanos() / 1_000).ok().map(Micros)
+        i64::try_from(date.unix_timestamp_nanos() / 1_000)
+            .ok()
+            .map(Micros)
     }
 }
 
@@ -92,7 +106,10 @@ mod tests {
             let date = Micros::parse(text).unwrap();
             assert_eq!(date.rfc3339(), text);
         }
-        assert_eq!(Micros::parse("2026-11-22").unwrap().rfc3339(), "2026-11-22T00:00:00.000000Z");
+        assert_eq!(
+            Micros::parse("2026-11-22").unwrap().rfc3339(),
+            "2026-11-22T00:00:00.000000Z"
+        );
         assert_eq!(Micros::parse("yesterday"), None);
     }
 }

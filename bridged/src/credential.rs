@@ -22,15 +22,25 @@ pub(crate) struct Credential {
 }
 
 /// Decides on the credential and puts the gateway's key into `headers` where that is the one.
-pub(crate) fn choose(upstream: &Upstream, headers: &mut HeaderMap, mode: Mode) -> Result<Credential, Refusal> {
+pub(crate) fn choose(
+    upstream: &Upstream,
+    headers: &mut HeaderMap,
+    mode: Mode,
+) -> Result<Credential, Refusal> {
     let own = hint_of_own(headers);
     match (upstream.byok, own) {
-        (Byok::Allow | Byok::Require, Some(hint)) => Ok(Credential { kind: CredentialKind::Byok, hint }),
+        (Byok::Allow | Byok::Require, Some(hint)) => Ok(Credential {
+            kind: CredentialKind::Byok,
+            hint,
+        }),
         (Byok::Require, None) => Err(missing(upstream)),
         (Byok::Allow | Byok::Deny, _) => match (upstream.keys.first(), mode) {
             (Some(key), _) => central(upstream, headers, key),
             // In proxy mode the request stays what the client made it: the provider says what is missing.
-            (None, Mode::Proxy) => Ok(Credential { kind: CredentialKind::None, hint: String::new() }),
+            (None, Mode::Proxy) => Ok(Credential {
+                kind: CredentialKind::None,
+                hint: String::new(),
+            }),
             (None, Mode::BaseUrl) => Err(missing(upstream)),
         },
     }
@@ -47,7 +57,10 @@ fn central(upstream: &Upstream, headers: &mut HeaderMap, key: &Secret) -> Result
     headers.remove(AUTHORIZATION);
     headers.remove(X_API_KEY);
     headers.insert(name, value);
-    Ok(Credential { kind: CredentialKind::Central, hint: mask(key.expose()) })
+    Ok(Credential {
+        kind: CredentialKind::Central,
+        hint: mask(key.expose()),
+    })
 }
 
 fn hint_of_own(headers: &HeaderMap) -> Option<String> {
@@ -59,5 +72,7 @@ fn hint_of_own(headers: &HeaderMap) -> Option<String> {
 }
 
 fn missing(upstream: &Upstream) -> Refusal {
-    Refusal::NoCredential { provider: upstream.name.to_string() }
+    Refusal::NoCredential {
+        provider: upstream.name.to_string(),
+    }
 }

@@ -12,7 +12,8 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, UPGRADE, USER_AGEN
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use providers::{
-    Api, Client, Endpoint, ErrorShape, Inspection, Limits, NamedRouteError, ReplyHead, Route, Tap, TapLimits, Transport,
+    Api, Client, Endpoint, ErrorShape, Inspection, Limits, NamedRouteError, ReplyHead, Route, Tap, TapLimits,
+    Transport,
 };
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -73,7 +74,7 @@ pub async fn exchange(app: &Arc<App>, exchange: Exchange) -> Response<ReplyBody>
     let request_id = exchange.request_id;
     let providers = app.providers();
     let mut response = match route(&providers, &exchange) {
-        Err(refusal) => refuse(app, &refusal, ErrorShape::OpenAi, request_id),
+        Err((refusal, index)) => refuse(app, &refusal, providers.error_shape(index), request_id),
         Ok(route) => dispatch(app, &providers, route, exchange).await,
     };
     mark(response.headers_mut(), request_id);
@@ -101,30 +102,51 @@ pub fn refuse(app: &App, refusal: &Refusal, shape: ErrorShape, request_id: Uuid)
     refusal.respond(shape, request_id)
 }
 
-fn route(providers: &Providers, exchange: &Exchange) -> Result<Route, Refusal> {
+/// Finds the route; a refusal comes with the instance whose clients are to understand it.
+fn route(providers: &Providers, exchange: &Exchange) -> Result<Route, (Refusal, Option<usize>)> {
     let method = exchange.request.method();
     match &exchange.origin {
         Origin::Host { host, port } => {
-            let path = exchange.request.uri().path_and_query().map_or("/", |path| path.as_str());
-            providers.registry.route_origin(method, host, *port, path).ok_or(Refusal::Misdirected)
+            let path = exchange
+                .request
+                .uri()
+                .path_and_query()
+                .map_or("/", |path| path.as_str());
+            providers
+                .registry
+                .route_origin(method, host, *port, path)
+                .ok_or((Refusal::Misdirected, None))
         }
         Origin::Provider { name, path_and_query } => {
-            providers.registry.route_named(method, name, path_and_query).map_err(|error| match error {
-                NamedRouteError::UnknownRoute { index } => Refusal::UnknownRoute { provider: providers.name(index) },
-                _ => Refusal::UnknownProvider,
+            let found = providers.registry.route_named(method, name, path_and_query);
+            found.map_err(|error| match error {
+                NamedRouteError::UnknownRoute { index } => (
+                    Refusal::UnknownRoute {
+                        provider: providers.name(index),
+                    },
+                    Some(index),
+                ),
+                _ => (Refusal::UnknownProvider, None),
             })
         }
     }
 }
 
-async fn dispatch(app: &Arc<App>, providers: &Providers, route: Route, exchange: Exchange) -> Response<ReplyBody> {
+async fn dispatch(
+    app: &Arc<App>,
+    providers: &Providers,
+    route: Route,
+    exchange: Exchange,
+) -> Response<ReplyBody> {
     let request_id = exchange.request_id;
     let Some(upstream) = providers.upstream(route.index) else {
         return refuse(app, &Refusal::UnknownProvider, ErrorShape::OpenAi, request_id);
     };
     let shape = upstream.instance.kind.error_shape(route.endpoint);
     let answered = if asks_for_websocket(exchange.request.headers()) {
-        Err(Refusal::WebSocket { status: upstream.instance.kind.websocket_refusal() })
+        Err(Refusal::WebSocket {
+            status: upstream.instance.kind.websocket_refusal(),
+        })
     } else {
         match route.endpoint {
             Endpoint::Bridged(api) => bridge(app, upstream, &route, api, exchange).await,
@@ -135,7 +157,9 @@ async fn dispatch(app: &Arc<App>, providers: &Providers, route: Route, exchange:
 }
 
 fn asks_for_websocket(headers: &HeaderMap) -> bool {
-    headers.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
+    headers
+        .get(UPGRADE)
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
 /// A request that is not recorded: everything of a claimed host that is no AI call.
@@ -153,11 +177,19 @@ async fn pass_through(
         credential::choose(upstream, &mut parts.headers, mode)?;
     }
     if upstream.instance.kind.transport() == Transport::Simulated {
-        return Err(Refusal::UnknownRoute { provider: upstream.name.to_string() });
+        return Err(Refusal::UnknownRoute {
+            provider: upstream.name.to_string(),
+        });
     }
-    let sent = upstream.send(&route.target, Request::from_parts(parts, RequestBody::Streaming(body))).await;
+    let sent = upstream
+        .send(
+            &route.target,
+            Request::from_parts(parts, RequestBody::Streaming(body)),
+        )
+        .await;
     let response = answered(app, upstream, sent)?;
-    app.metrics.passthrough(&upstream.name, response.status().as_u16());
+    app.metrics
+        .passthrough(&upstream.name, response.status().as_u16());
     let (parts, body) = to_client(response);
     Ok(Response::from_parts(parts, ReplyBody::Passed(Box::new(body))))
 }
@@ -203,12 +235,19 @@ struct Call {
 async fn receive(app: &App, route: &Route, api: Api, exchange: Exchange) -> Result<Call, Refusal> {
     let (arrived, date, mode) = (Instant::now(), app.clock.micros(), exchange.mode());
     let (mut parts, body) = exchange.request.into_parts();
-    let body = body::collect(body, app.config.max_body).await.map_err(Refusal::Body)?;
+    let body = body::collect(body, app.config.max_body)
+        .await
+        .map_err(Refusal::Body)?;
     let inspection = inspect(api, &route.target.path_and_query, &parts.headers, &body);
     let client = providers::detect(&parts.headers);
     let user_agent = user_agent(&parts.headers);
     parts.headers = headers::to_upstream(&parts.headers);
-    let Exchange { identity, connect_id, request_id, .. } = exchange;
+    let Exchange {
+        identity,
+        connect_id,
+        request_id,
+        ..
+    } = exchange;
     Ok(Call {
         api,
         arrived,
@@ -234,7 +273,12 @@ async fn record(
 ) -> Result<Recording, Refusal> {
     let id = Uuid::now_v7();
     let inspection = &mut call.inspection;
-    let metrics = app.metrics.call(&upstream.name, call.api, inspection.model.as_deref(), call.client.name);
+    let metrics = app.metrics.call(
+        &upstream.name,
+        call.api,
+        inspection.model.as_deref(),
+        call.client.name,
+    );
     if inspection.prompt.is_some() {
         metrics.prompted();
     }
@@ -261,14 +305,23 @@ async fn record(
         prompt_truncated: inspection.prompt_truncated,
         tool_results: std::mem::take(&mut inspection.tool_results),
     };
-    let mut recording =
-        Recording::open(app.recorder.clone(), app.clock.clone(), metrics, (id, call.api), call.arrived);
+    let mut recording = Recording::open(
+        app.recorder.clone(),
+        app.clock.clone(),
+        metrics,
+        (id, call.api),
+        call.arrived,
+    );
     match app.recorder.start(started).await {
         Ok(()) => Ok(recording),
         Err(error) => {
             let refusal = Refusal::Unrecordable(error);
             recording.answered(refusal.status());
-            recording.finish(Finish::failed(Outcome::Refused, refusal.code(), refusal.to_string()));
+            recording.finish(Finish::failed(
+                Outcome::Refused,
+                refusal.code(),
+                refusal.to_string(),
+            ));
             Err(refusal)
         }
     }
@@ -308,12 +361,16 @@ fn answered(
 ) -> Result<Response<UpstreamBody>, Refusal> {
     match sent {
         Ok(response) => {
-            app.metrics.upstream_response(&upstream.name, response.status().as_u16());
+            app.metrics
+                .upstream_response(&upstream.name, response.status().as_u16());
             Ok(response)
         }
         Err(error) => {
             app.metrics.upstream_error(&upstream.name, error.kind());
-            Err(Refusal::Upstream { provider: upstream.name.to_string(), error })
+            Err(Refusal::Upstream {
+                provider: upstream.name.to_string(),
+                error,
+            })
         }
     }
 }
@@ -333,14 +390,26 @@ fn relay(
 }
 
 fn tap(app: &App, api: Api, response: &Response<UpstreamBody>) -> Tap {
-    let text = |name| response.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let text = |name| {
+        response
+            .headers()
+            .get(name)
+            .and_then(|value: &HeaderValue| value.to_str().ok())
+    };
     let head = ReplyHead {
         status: response.status().as_u16(),
         content_type: text(CONTENT_TYPE),
         content_encoding: text(CONTENT_ENCODING),
     };
     let keep_output = app.recorder.config().content == Content::Full;
-    Tap::new(api, &head, TapLimits { keep_output, ..TapLimits::default() })
+    Tap::new(
+        api,
+        &head,
+        TapLimits {
+            keep_output,
+            ..TapLimits::default()
+        },
+    )
 }
 
 fn to_client(response: Response<UpstreamBody>) -> (http::response::Parts, UpstreamBody) {
@@ -351,11 +420,16 @@ fn to_client(response: Response<UpstreamBody>) -> (http::response::Parts, Upstre
 }
 
 fn inspect(api: Api, path: &str, headers: &HeaderMap, body: &Bytes) -> Inspection {
-    let encoding = headers.get(CONTENT_ENCODING).and_then(|value| value.to_str().ok());
+    let encoding = headers
+        .get(CONTENT_ENCODING)
+        .and_then(|value| value.to_str().ok());
     match providers::decode_body(encoding, body, DECODED_LIMIT) {
         Ok(decoded) => providers::inspect(api, path, &decoded, &Limits::default()),
         Err(error) => {
-            tracing::debug!(error = &error as &dyn std::error::Error, "a request body cannot be decoded");
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "a request body cannot be decoded"
+            );
             providers::inspect(api, path, b"", &Limits::default())
         }
     }

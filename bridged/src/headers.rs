@@ -99,7 +99,10 @@ mod tests {
     fn map(lines: &[(&str, &str)]) -> HeaderMap {
         let mut map = HeaderMap::new();
         for (name, value) in lines {
-            map.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
+            map.append(
+                HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                value.parse().unwrap(),
+            );
         }
         map
     }
@@ -130,13 +133,23 @@ mod tests {
             ("session_id", "1"),
             ("User-Agent", "codex"),
         ]);
-        assert_eq!(names(&to_upstream(&client)), ["anthropic-beta", "te", "session_id", "user-agent"]);
+        assert_eq!(
+            names(&to_upstream(&client)),
+            ["anthropic-beta", "te", "session_id", "user-agent"]
+        );
     }
 
     #[test]
     fn a_users_own_credential_passes() {
-        let client = map(&[("Authorization", "Bearer sk-user"), ("x-api-key", "k"), ("Cookie", "a=b")]);
-        assert_eq!(names(&to_upstream(&client)), ["authorization", "x-api-key", "cookie"]);
+        let client = map(&[
+            ("Authorization", "Bearer sk-user"),
+            ("x-api-key", "k"),
+            ("Cookie", "a=b"),
+        ]);
+        assert_eq!(
+            names(&to_upstream(&client)),
+            ["authorization", "x-api-key", "cookie"]
+        );
     }
 
     #[test]
@@ -147,6 +160,9 @@ mod tests {
             ("retry-after", "3"),
             ("x-github-request-id", "1"),
         ]);
-        assert_eq!(names(&to_client(&upstream)), ["retry-after", "x-github-request-id"]);
+        assert_eq!(
+            names(&to_client(&upstream)),
+            ["retry-after", "x-github-request-id"]
+        );
     }
 }

@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use base64::Engine;
-use http::{HeaderMap, HeaderName};
 use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderName};
 use uuid::Uuid;
 
 use crate::clock::Micros;
@@ -28,7 +28,11 @@ pub struct Identity {
 
 impl From<&TokenRecord> for Identity {
     fn from(record: &TokenRecord) -> Identity {
-        Identity { user: record.user.clone(), role: record.role, token: record.id }
+        Identity {
+            user: record.user.clone(),
+            role: record.role,
+            token: record.id,
+        }
     }
 }
 
@@ -47,7 +51,11 @@ pub enum IdentityError {
 ///
 /// # Errors
 /// There is no gateway token, or it is not good.
-pub async fn from_headers(tokens: &Tokens, headers: &HeaderMap, now: Micros) -> Result<Identity, IdentityError> {
+pub async fn from_headers(
+    tokens: &Tokens,
+    headers: &HeaderMap,
+    now: Micros,
+) -> Result<Identity, IdentityError> {
     let token = gateway_token(headers).ok_or(IdentityError::Missing)?;
     verify(tokens, token, now).await
 }
@@ -72,12 +80,20 @@ async fn verify(tokens: &Tokens, token: &str, now: Micros) -> Result<Identity, I
 }
 
 fn gateway_token(headers: &HeaderMap) -> Option<&str> {
-    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let text = |name: HeaderName| {
+        headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .map(str::trim)
+    };
     if let Some(token) = text(headers::GATEWAY_TOKEN) {
         return Some(token);
     }
     let bearer = text(AUTHORIZATION).and_then(|value| credential(value, "bearer"));
-    [bearer, text(headers::X_API_KEY)].into_iter().flatten().find(|token| token.starts_with(PREFIX))
+    [bearer, text(headers::X_API_KEY)]
+        .into_iter()
+        .flatten()
+        .find(|token| token.starts_with(PREFIX))
 }
 
 fn proxy_token(value: &[u8]) -> Option<String> {
@@ -85,7 +101,9 @@ fn proxy_token(value: &[u8]) -> Option<String> {
     if let Some(token) = credential(value, "bearer") {
         return Some(token.to_owned());
     }
-    let decoded = base64::engine::general_purpose::STANDARD.decode(credential(value, "basic")?).ok()?;
+    let decoded = base64::engine::general_purpose::STANDARD
+        .decode(credential(value, "basic")?)
+        .ok()?;
     let pair = String::from_utf8(decoded).ok()?;
     let (user, password) = pair.split_once(':').unwrap_or((&pair, ""));
     // Some clients can only be given a user name.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
 use crate::app::App;
@@ -20,7 +19,7 @@ pub async fn run(app: Arc<App>, listener: TcpListener) {
         async move {
             let stopping = app.stopping.clone();
             let service = move |request| answer(app.clone(), request);
-            serve::speak_any(TokioIo::new(tcp), &stopping, service).await;
+            serve::speak_plain(tcp, &stopping, service).await;
         }
     })
     .await;
@@ -28,7 +27,10 @@ pub async fn run(app: Arc<App>, listener: TcpListener) {
 
 async fn answer(app: Arc<App>, request: Request<Incoming>) -> Response<ReplyBody> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here\n".to_owned());
+        return text(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "only GET is answered here\n".to_owned(),
+        );
     }
     match request.uri().path() {
         "/metrics" => text(StatusCode::OK, app.metrics.render()),
@@ -37,7 +39,10 @@ async fn answer(app: Arc<App>, request: Request<Incoming>) -> Response<ReplyBody
             None => text(StatusCode::OK, "ready\n".to_owned()),
             Some(reason) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
         },
-        _ => text(StatusCode::NOT_FOUND, "here are /metrics, /healthz and /readyz\n".to_owned()),
+        _ => text(
+            StatusCode::NOT_FOUND,
+            "here are /metrics, /healthz and /readyz\n".to_owned(),
+        ),
     }
 }
 
@@ -46,7 +51,11 @@ async fn unready(app: &App) -> Option<&'static str> {
     if app.stopping.is_cancelled() {
         return Some("stopping");
     }
-    app.store.token_version().await.err().map(|_| "the record store cannot be read")
+    app.store
+        .token_version()
+        .await
+        .err()
+        .map(|_| "the record store cannot be read")
 }
 
 fn text(status: StatusCode, text: String) -> Response<ReplyBody> {

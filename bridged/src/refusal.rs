@@ -21,7 +21,9 @@ use crate::upstream::UpstreamError;
 #[non_exhaustive]
 pub enum Refusal {
     /// No instance has this name.
-    #[error("no provider is named in this path: it begins with /<provider>/, e.g. /openai/v1/chat/completions")]
+    #[error(
+        "no provider is named in this path: it begins with /<provider>/, e.g. /openai/v1/chat/completions"
+    )]
     UnknownProvider,
     /// The instance has no such route.
     #[error("provider `{provider}` has no such route in base-URL mode")]
@@ -109,8 +111,12 @@ impl Refusal {
     pub fn respond(&self, shape: ErrorShape, request_id: Uuid) -> Response<ReplyBody> {
         let status = self.status();
         let message = format!("Causeway: {self}");
-        let facts =
-            ErrorFacts { status, code: self.code(), message: &message, request_id: &request_id.to_string() };
+        let facts = ErrorFacts {
+            status,
+            code: self.code(),
+            message: &message,
+            request_id: &request_id.to_string(),
+        };
         let mut response = Response::new(ReplyBody::from(Bytes::from(providers::error_body(shape, &facts))));
         *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
         let head = response.headers_mut();
@@ -125,7 +131,10 @@ impl Refusal {
                 head.insert(http::header::RETRY_AFTER, HeaderValue::from_static("5"));
             }
             Refusal::Unauthenticated(_) => {
-                head.insert(http::header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"Causeway\""));
+                head.insert(
+                    http::header::WWW_AUTHENTICATE,
+                    HeaderValue::from_static("Bearer realm=\"Causeway\""),
+                );
             }
             _ => {}
         }

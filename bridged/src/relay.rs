@@ -51,7 +51,17 @@ impl Relay {
     pub fn new(body: UpstreamBody, tap: Tap, recording: Recording, succeeded: bool, idle: Duration) -> Relay {
         let began = Instant::now();
         let silence = Box::pin(tokio::time::sleep_until(began + idle));
-        Relay { body, tap: Some(tap), recording, succeeded, began, last_frame: began, idle, silence, held: None }
+        Relay {
+            body,
+            tap: Some(tap),
+            recording,
+            succeeded,
+            began,
+            last_frame: began,
+            idle,
+            silence,
+            held: None,
+        }
     }
 
     fn poll_upstream(&mut self, cx: &mut Context<'_>) -> Poll<Item> {
@@ -127,16 +137,31 @@ fn conclude(facts: ReplyFacts, broken: Option<&ReplyError>, succeeded: bool) -> 
             ReplyError::Silent(_) => "upstream_silent",
             ReplyError::Api => "internal",
         };
-        return Finish { facts: Some(facts), ..Finish::failed(Outcome::Failed, kind, error.to_string()) };
+        return Finish {
+            facts: Some(facts),
+            ..Finish::failed(Outcome::Failed, kind, error.to_string())
+        };
     }
-    let reported = facts.error.as_ref().map(|error| (error.kind.clone(), error.message.clone()));
-    let outcome = if succeeded && reported.is_none() { Outcome::Completed } else { Outcome::Failed };
+    let reported = facts
+        .error
+        .as_ref()
+        .map(|error| (error.kind.clone(), error.message.clone()));
+    let outcome = if succeeded && reported.is_none() {
+        Outcome::Completed
+    } else {
+        Outcome::Failed
+    };
     let (error_kind, error_message) = match reported {
         Some((kind, message)) => (Some(kind), Some(message)),
         None if !succeeded => (Some("upstream_status".to_owned()), None),
         None => (None, None),
     };
-    Finish { outcome, error_kind, error_message, facts: Some(facts) }
+    Finish {
+        outcome,
+        error_kind,
+        error_message,
+        facts: Some(facts),
+    }
 }
 
 impl Body for Relay {
@@ -157,7 +182,9 @@ impl Body for Relay {
         if !relay.observe(&item) {
             return Poll::Ready(item);
         }
-        let Some(committed) = relay.finish(&item) else { return Poll::Ready(item) };
+        let Some(committed) = relay.finish(&item) else {
+            return Poll::Ready(item);
+        };
         relay.silence.as_mut().reset(Instant::now() + COMMIT_WAIT);
         relay.held = Some(Held { item, committed });
         Pin::new(relay).poll_frame(cx)

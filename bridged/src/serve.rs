@@ -11,8 +11,7 @@ use hyper::body::Incoming;
 use hyper::rt::{Read, Write};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
-use hyper_util::server::conn::auto;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
@@ -34,7 +33,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// # Errors
 /// The address cannot be listened on.
 pub async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| StartError::Listen { address, source })
 }
 
 /// Accepts connections until the app stops, and runs `handle` for each on the app's tracker.
@@ -56,7 +57,10 @@ where
                 }
             }
             Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "a connection cannot be accepted");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "a connection cannot be accepted"
+                );
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -69,7 +73,8 @@ pub fn http1(head: Duration) -> http1::Builder {
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(head)
-        .max_buf_size(HEAD_LIMIT)
+        .max_header_size(HEAD_LIMIT)
+        .max_buf_size(2 * HEAD_LIMIT)
         .max_headers(FIELDS_LIMIT)
         .preserve_header_case(true)
         // Replies carry the upstream's date or none.
@@ -78,7 +83,7 @@ pub fn http1(head: Duration) -> http1::Builder {
 }
 
 /// The HTTP/2 settings of every listener.
-pub fn http2() -> http2::Builder<TokioExecutor> {
+fn http2() -> http2::Builder<TokioExecutor> {
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
@@ -94,44 +99,78 @@ pub fn http2() -> http2::Builder<TokioExecutor> {
     builder
 }
 
-/// Speaks HTTP/1.1 or HTTP/2, as the client begins, until either side ends.
-pub async fn speak_any<IO, S, F>(io: IO, stopping: &CancellationToken, service: S)
+/// Which HTTP a connection speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.0 and 1.1.
+    Http1,
+    /// HTTP/2.
+    Http2,
+}
+
+/// Speaks HTTP on a connection without TLS, in the version that the client begins with.
+pub async fn speak_plain<S, F>(tcp: TcpStream, stopping: &CancellationToken, service: S)
+where
+    S: Fn(Request<Incoming>) -> F + Send + Clone + 'static,
+    F: Future<Output = Response<ReplyBody>> + Send + 'static,
+{
+    let protocol = tokio::time::timeout(IDLE, protocol(&tcp)).await;
+    if let Ok(Ok(protocol)) = protocol {
+        speak(TokioIo::new(tcp), protocol, stopping, service).await;
+    }
+}
+
+/// Speaks HTTP until either side ends. When `stopping` is cancelled, what is in flight may end.
+pub async fn speak<IO, S, F>(io: IO, protocol: Protocol, stopping: &CancellationToken, service: S)
 where
     IO: Read + Write + Unpin + Send + 'static,
     S: Fn(Request<Incoming>) -> F + Send + Clone + 'static,
     F: Future<Output = Response<ReplyBody>> + Send + 'static,
 {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(IDLE)
-        .max_buf_size(HEAD_LIMIT)
-        .max_headers(FIELDS_LIMIT)
-        .preserve_header_case(true)
-        .auto_date_header(false);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_header_list_size(u32::try_from(HEAD_LIMIT).unwrap_or(u32::MAX))
-        .max_concurrent_streams(200)
-        .initial_stream_window_size(1 << 20)
-        .initial_connection_window_size(4 << 20)
-        .auto_date_header(false);
     let service = service_fn(move |request| {
         let answer = service(request);
         async move { Ok::<_, Infallible>(answer.await) }
     });
-    let connection = builder.serve_connection(io, service);
-    let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stopping.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let ended = match protocol {
+        Protocol::Http1 => {
+            let mut connection = std::pin::pin!(http1(IDLE).serve_connection(io, service));
+            tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = stopping.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            }
+        }
+        Protocol::Http2 => {
+            let mut connection = std::pin::pin!(http2().serve_connection(io, service));
+            tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = stopping.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            }
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(error = &*error, "a connection ended");
+        // Clients drop connections they no longer need: nothing to worry anyone.
+        tracing::debug!(error = &error as &dyn std::error::Error, "a connection ended");
+    }
+}
+
+/// Looks at a connection's first bytes without taking them: HTTP/2 begins with `PRI ` (RFC 9113 section 3.4).
+async fn protocol(tcp: &TcpStream) -> std::io::Result<Protocol> {
+    let mut start = [0_u8; 4];
+    loop {
+        let count = tcp.peek(&mut start).await?;
+        let seen = start.get(..count).unwrap_or_default();
+        if count == 0 || !b"PRI ".starts_with(seen) {
+            return Ok(Protocol::Http1);
+        }
+        if count == start.len() {
+            return Ok(Protocol::Http2);
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

@@ -121,7 +121,9 @@ pub fn hash(token: &str) -> TokenHash {
 /// Whether `text` holds something of a gateway token's form.
 pub fn appears_in(text: &[u8]) -> bool {
     text.windows(PREFIX.len() + RANDOM_BYTES * 2).any(|window| {
-        window.strip_prefix(PREFIX.as_bytes()).is_some_and(|rest| rest.iter().all(u8::is_ascii_hexdigit))
+        window
+            .strip_prefix(PREFIX.as_bytes())
+            .is_some_and(|rest| rest.iter().all(u8::is_ascii_hexdigit))
     })
 }
 
@@ -145,7 +147,10 @@ impl Tokens {
     /// The store cannot be read.
     pub async fn load(store: Store) -> Result<Tokens, StoreError> {
         let known = Known::read(&store).await?;
-        Ok(Tokens { store, known: ArcSwap::from_pointee(known) })
+        Ok(Tokens {
+            store,
+            known: ArcSwap::from_pointee(known),
+        })
     }
 
     /// The live token with this text. A token made a moment ago by another process is found too.
@@ -170,7 +175,10 @@ impl Tokens {
             Ok::<_, StoreError>(())
         };
         if let Err(error) = outcome.await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "tokens could not be read again");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "tokens could not be read again"
+            );
         }
     }
 
@@ -184,7 +192,10 @@ impl Known {
         // The version is read first: a change in between is then seen at the next refresh.
         let version = store.token_version().await?;
         let records = store.tokens().await?;
-        let by_hash = records.into_iter().map(|record| (record.hash, Arc::new(record))).collect();
+        let by_hash = records
+            .into_iter()
+            .map(|record| (record.hash, Arc::new(record)))
+            .collect();
         Ok(Known { version, by_hash })
     }
 }

@@ -38,7 +38,10 @@ impl Authority {
     pub fn parse(text: &str) -> Result<Authority, AuthorityError> {
         let (host, port) = text.rsplit_once(':').ok_or(AuthorityError::Port)?;
         let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
-        let port = Some(port).filter(|_| digits).and_then(|port| port.parse().ok()).ok_or(AuthorityError::Port)?;
+        let port = Some(port)
+            .filter(|_| digits)
+            .and_then(|port| port.parse().ok())
+            .ok_or(AuthorityError::Port)?;
         let (host, address) = parse_host(host).ok_or(AuthorityError::Host)?;
         Ok(Authority { host, address, port })
     }

@@ -79,10 +79,18 @@ impl Config {
             None => source.in_data_dir(default),
         };
         Config {
-            listen: address(proxy.listen.as_deref(), "proxy.listen", ([127, 0, 0, 1], 8888), problems),
+            listen: address(
+                proxy.listen.as_deref(),
+                "proxy.listen",
+                ([127, 0, 0, 1], 8888),
+                problems,
+            ),
             tunnel: proxy.tunnel.unwrap_or(TunnelPolicy::Authenticated),
             // A proxy that reaches every port is a relay for mail and shells.
-            allowed_ports: proxy.allowed_ports.clone().unwrap_or_else(|| BTreeSet::from([80, 443])),
+            allowed_ports: proxy
+                .allowed_ports
+                .clone()
+                .unwrap_or_else(|| BTreeSet::from([80, 443])),
             guard: guard(&proxy.allow_private, problems),
             tunnel_idle: proxy.tunnel_idle.map_or(Duration::from_secs(600), Span::duration),
             ca_cert: path(&ca.cert, "ca.pem"),

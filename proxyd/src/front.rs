@@ -67,14 +67,24 @@ async fn answer(proxy: &Arc<Proxy>, request: Request<Incoming>, peer: SocketAddr
 }
 
 async fn connect(proxy: &Arc<Proxy>, request: Request<Incoming>) -> Result<Response<ReplyBody>, Refusal> {
-    let target = Authority::parse(request.uri().authority().map_or("", |authority| authority.as_str()))?;
+    let target = Authority::parse(
+        request
+            .uri()
+            .authority()
+            .map_or("", |authority| authority.as_str()),
+    )?;
     if request.headers().contains_key(CONTENT_LENGTH) && !request.body().is_end_stream() {
         return Err(Refusal::Body);
     }
     if !proxy.config.allowed_ports.contains(&target.port.get()) {
         return Err(Refusal::Port);
     }
-    let claimed = proxy.app.providers().registry.claiming(&target.host, target.port.get()).is_some();
+    let claimed = proxy
+        .app
+        .providers()
+        .registry
+        .claiming(&target.host, target.port.get())
+        .is_some();
     if claimed {
         let identity = identify(proxy, &request).await?;
         return Ok(start_interception(proxy, request, target, identity));
@@ -88,7 +98,10 @@ async fn connect(proxy: &Arc<Proxy>, request: Request<Incoming>) -> Result<Respo
 }
 
 async fn identify(proxy: &Proxy, request: &Request<Incoming>) -> Result<Identity, Refusal> {
-    let value = request.headers().get(PROXY_AUTHORIZATION).map(HeaderValue::as_bytes);
+    let value = request
+        .headers()
+        .get(PROXY_AUTHORIZATION)
+        .map(HeaderValue::as_bytes);
     let now = proxy.app.clock.micros();
     Ok(identity::from_proxy_authorization(&proxy.app.tokens, value, now).await?)
 }
@@ -100,7 +113,11 @@ fn start_interception(
     identity: Identity,
 ) -> Response<ReplyBody> {
     proxy.metrics.intercepted.increment(1);
-    let connection = intercept::Connection { target, identity, id: Uuid::now_v7() };
+    let connection = intercept::Connection {
+        target,
+        identity,
+        id: Uuid::now_v7(),
+    };
     let shared = proxy.clone();
     proxy.app.tracker.spawn(async move {
         if let Some(client) = upgraded(request).await {
@@ -134,9 +151,13 @@ async fn upgraded(request: Request<Incoming>) -> Option<Client> {
 }
 
 fn not_connect() -> Response<ReplyBody> {
-    let text = "Causeway: this is a proxy port; it takes CONNECT. The CA certificate is at /ca.pem of the bridge.\n";
+    let text =
+        "Causeway: this is a proxy port; it takes CONNECT. The CA certificate is at /ca.pem of the bridge.\n";
     let mut response = Response::new(ReplyBody::from(text.as_bytes().to_vec()));
     *response.status_mut() = StatusCode::BAD_REQUEST;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response.headers_mut().insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
     response
 }

@@ -25,11 +25,17 @@ impl Cidr {
     }
 
     const fn v4(a: u8, b: u8, c: u8, bits: u8) -> Cidr {
-        Cidr { base: IpAddr::V4(Ipv4Addr::new(a, b, c, 0)), bits }
+        Cidr {
+            base: IpAddr::V4(Ipv4Addr::new(a, b, c, 0)),
+            bits,
+        }
     }
 
     const fn v6(first: u16, second: u16, third: u16, bits: u8) -> Cidr {
-        Cidr { base: IpAddr::V6(Ipv6Addr::new(first, second, third, 0, 0, 0, 0, 0)), bits }
+        Cidr {
+            base: IpAddr::V6(Ipv6Addr::new(first, second, third, 0, 0, 0, 0, 0)),
+            bits,
+        }
     }
 
     /// Whether `address` lies in the network.
@@ -138,7 +144,13 @@ mod tests {
         ] {
             assert!(!guard.allows(address.parse().unwrap()), "{address}");
         }
-        for address in ["1.1.1.1", "172.32.0.1", "198.20.0.1", "2606:4700::1111", "::ffff:8.8.8.8"] {
+        for address in [
+            "1.1.1.1",
+            "172.32.0.1",
+            "198.20.0.1",
+            "2606:4700::1111",
+            "::ffff:8.8.8.8",
+        ] {
             assert!(guard.allows(address.parse().unwrap()), "{address}");
         }
     }
@@ -152,6 +164,10 @@ mod tests {
         for text in ["10.0.0.0/33", "fc00::/129", "10.0.0.0/", "ten/8", ""] {
             assert_eq!(Cidr::parse(text), None, "{text}");
         }
-        assert!(Cidr::parse("0.0.0.0/0").unwrap().contains("8.8.8.8".parse().unwrap()));
+        assert!(
+            Cidr::parse("0.0.0.0/0")
+                .unwrap()
+                .contains("8.8.8.8".parse().unwrap())
+        );
     }
 }

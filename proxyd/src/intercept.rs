@@ -3,7 +3,6 @@
 //! The host of the CONNECT is authoritative: it decides the certificate and the upstream, and every request must
 //! name it (421 otherwise). Whatever goes wrong here ends the connection; it is never tunnelled instead.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,14 +10,12 @@ use bridged::body::ReplyBody;
 use bridged::exchange::{self, Exchange, Origin};
 use bridged::identity::Identity;
 use bridged::refusal::Refusal;
-use bridged::serve;
+use bridged::serve::{self, Protocol};
 use certs::LeafName;
 use http::header::HOST;
 use http::{Request, Response, Version};
 use hyper::body::Incoming;
-use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use providers::ErrorShape;
 use rustls::server::Acceptor;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -46,32 +43,18 @@ pub struct Connection {
 
 /// Serves an intercepted connection until either side ends it.
 pub(crate) async fn serve(proxy: Arc<Proxy>, client: Client, connection: Connection) {
-    let Some(stream) = handshake(&proxy, client, &connection.target).await else { return };
+    let Some(stream) = handshake(&proxy, client, &connection.target).await else {
+        return;
+    };
     let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let connection = Arc::new(connection);
     let stopping = proxy.app.stopping.clone();
-    let service = service_fn(move |request| {
+    let service = move |request| {
         let (proxy, connection) = (proxy.clone(), connection.clone());
-        async move { Ok::<_, Infallible>(Box::pin(answer(&proxy, &connection, request)).await) }
-    });
-    let io = TokioIo::new(stream);
-    let ended = if is_h2 {
-        let mut speaking = std::pin::pin!(serve::http2().serve_connection(io, service));
-        tokio::select! {
-            ended = speaking.as_mut() => ended,
-            () = stopping.cancelled() => { speaking.as_mut().graceful_shutdown(); speaking.await }
-        }
-    } else {
-        let mut speaking = std::pin::pin!(serve::http1(serve::IDLE).serve_connection(io, service));
-        tokio::select! {
-            ended = speaking.as_mut() => ended,
-            () = stopping.cancelled() => { speaking.as_mut().graceful_shutdown(); speaking.await }
-        }
+        async move { answer(&proxy, &connection, request).await }
     };
-    if let Err(error) = ended {
-        // Clients drop connections they no longer need: nothing to worry anyone.
-        tracing::debug!(error = &error as &dyn std::error::Error, "an intercepted connection ended");
-    }
+    let protocol = if is_h2 { Protocol::Http2 } else { Protocol::Http1 };
+    serve::speak(TokioIo::new(stream), protocol, &stopping, service).await;
 }
 
 async fn handshake(proxy: &Proxy, client: Client, target: &Authority) -> Option<TlsStream<Client>> {
@@ -120,14 +103,21 @@ fn leaf_name(target: &Authority) -> Result<LeafName, Failed> {
 async fn answer(proxy: &Proxy, connection: &Connection, request: Request<Incoming>) -> Response<ReplyBody> {
     let request_id = Uuid::now_v7();
     if !names_target(&request, &connection.target) {
-        let mut response =
-            exchange::refuse(&proxy.app, &Refusal::Misdirected, shape(proxy, &connection.target), request_id);
+        let providers = proxy.app.providers();
+        let index = providers
+            .registry
+            .claiming(&connection.target.host, connection.target.port.get());
+        let shape = providers.error_shape(index);
+        let mut response = exchange::refuse(&proxy.app, &Refusal::Misdirected, shape, request_id);
         exchange::mark(response.headers_mut(), request_id);
         return response;
     }
     let target = &connection.target;
     let exchange = Exchange {
-        origin: Origin::Host { host: target.host.clone(), port: target.port.get() },
+        origin: Origin::Host {
+            host: target.host.clone(),
+            port: target.port.get(),
+        },
         identity: connection.identity.clone(),
         connect_id: Some(connection.id),
         request_id,
@@ -151,13 +141,4 @@ fn names_target(request: &Request<Incoming>, target: &Authority) -> bool {
         named = true;
     }
     named
-}
-
-fn shape(proxy: &Proxy, target: &Authority) -> ErrorShape {
-    let providers = proxy.app.providers();
-    let index = providers.registry.claiming(&target.host, target.port.get());
-    let upstream = index.and_then(|index| providers.upstream(index));
-    upstream.map_or(ErrorShape::OpenAi, |upstream| {
-        upstream.instance.kind.error_shape(providers::Endpoint::Passthrough)
-    })
 }

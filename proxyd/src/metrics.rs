@@ -34,7 +34,8 @@ impl Metrics {
         describe_counter!("causeway_tls_handshakes_total", "TLS handshakes with clients");
         describe_counter!("causeway_leaf_cache_total", "Look-ups of a host's certificate");
         let connects = |kind: &'static str| counter!("causeway_connects_total", "kind" => kind);
-        let bytes = |direction: &'static str| counter!("causeway_tunnel_bytes_total", "direction" => direction);
+        let bytes =
+            |direction: &'static str| counter!("causeway_tunnel_bytes_total", "direction" => direction);
         let handshakes = |result: &'static str| counter!("causeway_tls_handshakes_total", "result" => result);
         let leaves = |result: &'static str| counter!("causeway_leaf_cache_total", "result" => result);
         Metrics {

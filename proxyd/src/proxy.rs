@@ -65,7 +65,10 @@ impl Proxy {
     /// Serves until the app stops.
     pub async fn run(self: Arc<Self>, listener: TcpListener) {
         let app = self.app.clone();
-        serve::accept(app, listener, move |tcp, peer| front::serve(self.clone(), TokioIo::new(tcp), peer)).await;
+        serve::accept(app, listener, move |tcp, peer| {
+            front::serve(self.clone(), TokioIo::new(tcp), peer)
+        })
+        .await;
     }
 
     /// The TLS settings for `host`, with a certificate of its own.

@@ -78,10 +78,16 @@ impl Refusal {
         let mut response = Response::new(ReplyBody::from(format!("Causeway: {self}\n").into_bytes()));
         *response.status_mut() = self.status();
         let head = response.headers_mut();
-        head.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        head.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("text/plain; charset=utf-8"),
+        );
         head.insert(headers::REASON, HeaderValue::from_static(self.code()));
         if matches!(self, Refusal::Identity(_)) {
-            head.insert(PROXY_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"Causeway\""));
+            head.insert(
+                PROXY_AUTHENTICATE,
+                HeaderValue::from_static("Basic realm=\"Causeway\""),
+            );
         }
         response
     }

@@ -28,18 +28,26 @@ const BUFFER: usize = 16 << 10;
 
 /// Connects to the target; the guard judges each address before it is dialled.
 pub(crate) async fn dial(guard: &Guard, target: &Authority) -> Result<TcpStream, Refusal> {
-    tokio::time::timeout(DIAL, connect(guard, target)).await.unwrap_or(Err(Refusal::Slow))
+    tokio::time::timeout(DIAL, connect(guard, target))
+        .await
+        .unwrap_or(Err(Refusal::Slow))
 }
 
 async fn connect(guard: &Guard, target: &Authority) -> Result<TcpStream, Refusal> {
     let port = target.port.get();
     let addresses: Vec<SocketAddr> = match target.address {
         Some(address) => vec![SocketAddr::new(address, port)],
-        None => tokio::net::lookup_host((&*target.host, port)).await.map_err(Refusal::Resolve)?.collect(),
+        None => tokio::net::lookup_host((&*target.host, port))
+            .await
+            .map_err(Refusal::Resolve)?
+            .collect(),
     };
     let mut last = Refusal::Address;
     for address in addresses.into_iter().filter(|address| guard.allows(address.ip())) {
-        match TcpStream::connect(address).await.and_then(|tcp| tcp.set_nodelay(true).map(|()| tcp)) {
+        match TcpStream::connect(address)
+            .await
+            .and_then(|tcp| tcp.set_nodelay(true).map(|()| tcp))
+        {
             Ok(tcp) => return Ok(tcp),
             Err(error) => last = Refusal::Dial(error),
         }
@@ -49,10 +57,21 @@ async fn connect(guard: &Guard, target: &Authority) -> Result<TcpStream, Refusal
 
 /// Carries bytes both ways until both sides have ended, or nothing has moved for the idle limit.
 pub(crate) async fn splice(proxy: &Proxy, client: Client, upstream: TcpStream) {
-    let activity = Arc::new(Activity { since: Instant::now(), last: AtomicU64::new(0) });
+    let activity = Arc::new(Activity {
+        since: Instant::now(),
+        last: AtomicU64::new(0),
+    });
     let metrics = &proxy.metrics;
-    let mut client = Watched { io: client, read: metrics.bytes_up.clone(), activity: activity.clone() };
-    let mut upstream = Watched { io: upstream, read: metrics.bytes_down.clone(), activity: activity.clone() };
+    let mut client = Watched {
+        io: client,
+        read: metrics.bytes_up.clone(),
+        activity: activity.clone(),
+    };
+    let mut upstream = Watched {
+        io: upstream,
+        read: metrics.bytes_down.clone(),
+        activity: activity.clone(),
+    };
     metrics.tunnels_open.increment(1.0);
     tokio::select! {
         ended = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut upstream, BUFFER, BUFFER) => {

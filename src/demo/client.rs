@@ -44,8 +44,11 @@ impl Client {
         let token = token.map_err(|error| Failure::because("the demo's token cannot be read", error))?;
         let mut roots = RootCertStore::empty();
         let certificate = CertificateDer::from_pem_file(&gateway.ca.certificate);
-        let certificate = certificate.map_err(|error| Failure::because("the demo's CA cannot be read", error))?;
-        roots.add(certificate).map_err(|error| Failure::because("the demo's CA cannot be trusted", error))?;
+        let certificate =
+            certificate.map_err(|error| Failure::because("the demo's CA cannot be read", error))?;
+        roots
+            .add(certificate)
+            .map_err(|error| Failure::because("the demo's CA cannot be trusted", error))?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -57,13 +60,19 @@ impl Client {
             proxy: gateway.addresses.proxy,
             credentials: base64::engine::general_purpose::STANDARD.encode(pair),
             tls: TlsConnector::from(Arc::new(config)),
-            issuer: format!("Causeway CA {}…", gateway.ca.fingerprint.get(..8).unwrap_or_default()),
+            issuer: format!(
+                "Causeway CA {}…",
+                gateway.ca.fingerprint.get(..8).unwrap_or_default()
+            ),
         })
     }
 
     /// Sends a sample on a connection of its own.
     pub(super) async fn send(&self, sample: &Sample) -> Result<Answer, Failure> {
-        let stream = self.open(sample.host).await.map_err(|error| Failure::because("no connection", error))?;
+        let stream = self
+            .open(sample.host)
+            .await
+            .map_err(|error| Failure::because("no connection", error))?;
         let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
         let (mut sender, connection) = handshake.map_err(|error| Failure::because("no HTTP", error))?;
         let request = Request::post(sample.path)
@@ -73,7 +82,8 @@ impl Client {
             .header("authorization", "Bearer sk-demo-key-of-the-user")
             .body(Full::new(Bytes::from_static(sample.body.as_bytes())))
             .map_err(|error| Failure::because("no request", error))?;
-        let exchange = async {
+        // The sender is dropped with the exchange, which ends the connection.
+        let exchange = async move {
             let response = sender.send_request(request).await?;
             let (head, mut body) = response.into_parts();
             let mut frames = 0;
@@ -121,7 +131,9 @@ async fn read_head(tcp: &mut TcpStream) -> std::io::Result<String> {
 }
 
 fn request_id(headers: &HeaderMap) -> Result<Uuid, Failure> {
-    let value = headers.get(&bridged::headers::REQUEST_ID).and_then(|value| value.to_str().ok());
+    let value = headers
+        .get(&bridged::headers::REQUEST_ID)
+        .and_then(|value| value.to_str().ok());
     value
         .and_then(|text| Uuid::parse_str(text).ok())
         .ok_or_else(|| Failure::new("the reply names no request id, so it did not come through the gateway"))

@@ -54,10 +54,24 @@ pub(crate) async fn run(options: &DemoOptions) -> Result<(), Failure> {
 async fn present(gateway: &Gateway) -> Result<(), Failure> {
     let client = Client::new(gateway)?;
     println!("A demo gateway: simulated providers, everything else real.\n");
-    println!("  proxy  http://{}    bridge  http://{}\n", gateway.addresses.proxy, gateway.addresses.bridge);
-    println!("Each request: CONNECT to the proxy, TLS intercepted for the host, bridged, answered, recorded.\n");
+    println!(
+        "  proxy  http://{}    bridge  http://{}\n",
+        gateway.addresses.proxy, gateway.addresses.bridge
+    );
+    println!(
+        "Each request: CONNECT to the proxy, TLS intercepted for the host, bridged, answered, recorded.\n"
+    );
     let mut table = Table::new([
-        "HOST", "API", "REPLY", "HTTP", "INTERCEPTED BY", "USER", "CLIENT", "PROVIDER", "MODEL", "TOKENS IN/OUT",
+        "HOST",
+        "API",
+        "REPLY",
+        "HTTP",
+        "INTERCEPTED BY",
+        "USER",
+        "CLIENT",
+        "PROVIDER",
+        "MODEL",
+        "TOKENS IN/OUT",
         "DURATION",
     ]);
     for sample in SAMPLES {
@@ -67,7 +81,10 @@ async fn present(gateway: &Gateway) -> Result<(), Failure> {
         table.row(cells(&sample, &answer, &row));
     }
     print!("{table}");
-    println!("\nAll {} requests were intercepted, answered and recorded.", SAMPLES.len());
+    println!(
+        "\nAll {} requests were intercepted, answered and recorded.",
+        SAMPLES.len()
+    );
     Ok(())
 }
 
@@ -92,15 +109,25 @@ fn check(sample: &Sample, answer: &Answer, row: &InterceptionRow) -> Result<(), 
         return Ok(());
     }
     let record = serde_json::to_string_pretty(row).unwrap_or_default();
-    Err(Failure::new(format!("{} was answered {} and recorded wrongly:\n{record}", sample.api, answer.status)))
+    Err(Failure::new(format!(
+        "{} was answered {} and recorded wrongly:\n{record}",
+        sample.api, answer.status
+    )))
 }
 
 fn cells(sample: &Sample, answer: &Answer, row: &InterceptionRow) -> [String; 11] {
-    let tokens = row.usage.first().map(|usage| format!("{}/{}", usage.input, usage.output));
+    let tokens = row
+        .usage
+        .first()
+        .map(|usage| format!("{}/{}", usage.input, usage.output));
     [
         sample.host.to_owned(),
         row.api.to_owned(),
-        if row.stream { format!("stream, {} frames", answer.frames) } else { "blocking".to_owned() },
+        if row.stream {
+            format!("stream, {} frames", answer.frames)
+        } else {
+            "blocking".to_owned()
+        },
         answer.protocol.to_owned(),
         answer.issuer.clone(),
         row.user.clone(),
@@ -121,5 +148,8 @@ fn invite(gateway: &Gateway) {
         gateway.addresses.proxy,
         gateway.ca.certificate.display(),
     );
-    println!("  records  http://{}/api/v1/interceptions (Authorization: Bearer <token>)", gateway.addresses.bridge);
+    println!(
+        "  records  http://{}/api/v1/interceptions (Authorization: Bearer <token>)",
+        gateway.addresses.bridge
+    );
 }

@@ -13,12 +13,18 @@ pub(super) struct Sample {
 }
 
 pub(super) const SAMPLES: [Sample; 6] = [
-    chat(false, r#"{"model":"gpt-5.5","messages":[{"role":"user","content":"Why is the sky blue?"}]}"#),
+    chat(
+        false,
+        r#"{"model":"gpt-5.5","messages":[{"role":"user","content":"Why is the sky blue?"}]}"#,
+    ),
     chat(
         true,
         r#"{"model":"gpt-5.5","stream":true,"stream_options":{"include_usage":true},"messages":[{"role":"user","content":"Write a haiku about bridges."}]}"#,
     ),
-    responses(false, r#"{"model":"gpt-5.5","input":"Name three prime numbers."}"#),
+    responses(
+        false,
+        r#"{"model":"gpt-5.5","input":"Name three prime numbers."}"#,
+    ),
     responses(
         true,
         r#"{"model":"gpt-5.5","stream":true,"input":[{"role":"user","content":[{"type":"input_text","text":"Explain TLS in a sentence."}]}]}"#,

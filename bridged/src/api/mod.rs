@@ -56,7 +56,9 @@ fn readable(identity: &Identity, asked: Vec<String>) -> Result<Vec<String>, Prob
         return Ok(asked);
     }
     if asked.iter().any(|user| **user != *identity.user) {
-        return Err(Problem::forbidden("reading the records of others needs the role auditor"));
+        return Err(Problem::forbidden(
+            "reading the records of others needs the role auditor",
+        ));
     }
     Ok(vec![identity.user.to_string()])
 }

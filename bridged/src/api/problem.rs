@@ -23,12 +23,21 @@ pub(super) struct Problem {
 impl Problem {
     fn new(status: StatusCode, detail: impl Into<String>) -> Problem {
         let title = status.canonical_reason().unwrap_or_default();
-        Problem { kind: "about:blank", title, status: status.as_u16(), detail: detail.into(), field: None }
+        Problem {
+            kind: "about:blank",
+            title,
+            status: status.as_u16(),
+            detail: detail.into(),
+            field: None,
+        }
     }
 
     /// A parameter that cannot be used.
     pub(super) fn parameter(field: &str, detail: impl Into<String>) -> Problem {
-        Problem { field: Some(field.to_owned()), ..Problem::new(StatusCode::BAD_REQUEST, detail) }
+        Problem {
+            field: Some(field.to_owned()),
+            ..Problem::new(StatusCode::BAD_REQUEST, detail)
+        }
     }
 
     pub(super) fn not_found(detail: &str) -> Problem {
@@ -54,8 +63,14 @@ impl Problem {
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Problem {
-        tracing::error!(error = &error as &dyn std::error::Error, "the API cannot read the store");
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the record store cannot be read")
+        tracing::error!(
+            error = &error as &dyn std::error::Error,
+            "the API cannot read the store"
+        );
+        Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the record store cannot be read",
+        )
     }
 }
 
@@ -68,7 +83,9 @@ impl IntoResponse for Problem {
         let mut response = (status, kind, body).into_response();
         if status == StatusCode::UNAUTHORIZED {
             let challenge = HeaderValue::from_static("Bearer realm=\"Causeway\"");
-            response.headers_mut().insert(http::header::WWW_AUTHENTICATE, challenge);
+            response
+                .headers_mut()
+                .insert(http::header::WWW_AUTHENTICATE, challenge);
         }
         response
     }

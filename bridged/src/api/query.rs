@@ -14,7 +14,10 @@ const MOST_VALUES: usize = 200;
 /// Reads a query string.
 pub(super) fn parse(query: Option<&str>) -> Result<(Filter, Page), Problem> {
     let mut filter = Filter::default();
-    let mut page = Page { cursor: None, limit: DEFAULT_LIMIT };
+    let mut page = Page {
+        cursor: None,
+        limit: DEFAULT_LIMIT,
+    };
     for (count, (name, value)) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()).enumerate() {
         if count >= MOST_VALUES {
             return Err(Problem::parameter(&name, "there are too many parameters"));
@@ -43,11 +46,15 @@ fn status(value: &str) -> Result<Status, Problem> {
 }
 
 fn date(field: &str, value: &str) -> Result<Micros, Problem> {
-    Micros::parse(value).ok_or_else(|| Problem::parameter(field, "a date as in RFC 3339: 2026-11-22T08:30:00Z"))
+    Micros::parse(value)
+        .ok_or_else(|| Problem::parameter(field, "a date as in RFC 3339: 2026-11-22T08:30:00Z"))
 }
 
 fn limit(value: &str) -> Result<u32, Problem> {
-    let limit = value.parse().ok().filter(|limit| (1..=MOST_LIMIT).contains(limit));
+    let limit = value
+        .parse()
+        .ok()
+        .filter(|limit| (1..=MOST_LIMIT).contains(limit));
     limit.ok_or_else(|| Problem::parameter("limit", format!("a whole number from 1 to {MOST_LIMIT}")))
 }
 

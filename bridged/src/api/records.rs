@@ -23,7 +23,10 @@ pub(super) struct List<T> {
 
 impl<T> From<(Vec<T>, Option<Cursor>)> for List<T> {
     fn from((items, next): (Vec<T>, Option<Cursor>)) -> List<T> {
-        List { items, next: next.map(|cursor| cursor.to_string()) }
+        List {
+            items,
+            next: next.map(|cursor| cursor.to_string()),
+        }
     }
 }
 
@@ -45,7 +48,11 @@ pub(super) struct SessionDetail {
 
 pub(super) async fn me(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Json<Me>, Problem> {
     let identity = caller(&app, &headers).await?;
-    Ok(Json(Me { user: identity.user.to_string(), role: identity.role, token: identity.token }))
+    Ok(Json(Me {
+        user: identity.user.to_string(),
+        role: identity.role,
+        token: identity.token,
+    }))
 }
 
 pub(super) async fn interceptions(
@@ -68,7 +75,9 @@ pub(super) async fn interception(
     let id = Uuid::parse_str(&id).map_err(|_| Problem::parameter("id", "an interception's id is a UUID"))?;
     let user = readable(&identity, Vec::new())?.pop();
     let found = app.store.interception(id, user).await?;
-    found.map(Json).ok_or_else(|| Problem::not_found("there is no interception with this id"))
+    found
+        .map(Json)
+        .ok_or_else(|| Problem::not_found("there is no interception with this id"))
 }
 
 pub(super) async fn sessions(
@@ -96,9 +105,12 @@ pub(super) async fn session(
     let user = readable(&identity, filter.user)?;
     let mut found = app.store.session(id, user).await?;
     if found.len() > 1 {
-        return Err(Problem::conflict("several users have a session with this id: add the parameter `user`"));
+        return Err(Problem::conflict(
+            "several users have a session with this id: add the parameter `user`",
+        ));
     }
-    let (session, thread_list) =
-        found.pop().ok_or_else(|| Problem::not_found("there is no session with this id"))?;
+    let (session, thread_list) = found
+        .pop()
+        .ok_or_else(|| Problem::not_found("there is no session with this id"))?;
     Ok(Json(SessionDetail { session, thread_list }))
 }

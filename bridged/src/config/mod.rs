@@ -167,7 +167,12 @@ impl Config {
     /// when there are none.
     pub fn build(file: &File, source: &Source, problems: &mut Problems) -> Config {
         Config {
-            listen: address(file.bridge.listen.as_deref(), "bridge.listen", ([127, 0, 0, 1], 4001), problems),
+            listen: address(
+                file.bridge.listen.as_deref(),
+                "bridge.listen",
+                ([127, 0, 0, 1], 4001),
+                problems,
+            ),
             metrics_listen: address(
                 file.metrics.listen.as_deref(),
                 "metrics.listen",
@@ -198,7 +203,10 @@ pub fn address(
     let default = default.into();
     let Some(text) = text else { return default };
     text.parse().unwrap_or_else(|_| {
-        problems.add(key, format!("`{text}` is not an address: write IP:PORT, e.g. `{default}`"));
+        problems.add(
+            key,
+            format!("`{text}` is not an address: write IP:PORT, e.g. `{default}`"),
+        );
         default
     })
 }
@@ -206,13 +214,20 @@ pub fn address(
 fn upstream(file: &UpstreamFile, source: &Source, problems: &mut Problems) -> UpstreamConfig {
     let extra_ca: Vec<PathBuf> = file.extra_ca.iter().map(|path| source.beside(path)).collect();
     for path in extra_ca.iter().filter(|path| !path.is_file()) {
-        problems.add("upstream.extra-ca", format!("{} is not a file that can be read", path.display()));
+        problems.add(
+            "upstream.extra-ca",
+            format!("{} is not a file that can be read", path.display()),
+        );
     }
     UpstreamConfig {
         extra_ca,
-        connect_timeout: file.connect_timeout.map_or(Duration::from_secs(10), Span::duration),
+        connect_timeout: file
+            .connect_timeout
+            .map_or(Duration::from_secs(10), Span::duration),
         // A blocking reply of a reasoning model may take many minutes to begin.
-        response_timeout: file.response_timeout.map_or(Duration::from_secs(900), Span::duration),
+        response_timeout: file
+            .response_timeout
+            .map_or(Duration::from_secs(900), Span::duration),
         idle_timeout: file.idle_timeout.map_or(Duration::from_secs(600), Span::duration),
     }
 }
@@ -222,7 +237,10 @@ fn database(url: Option<&str>, source: &Source, problems: &mut Problems) -> Path
     match url.strip_prefix("sqlite:") {
         Some(path) if !path.is_empty() => source.in_data_dir(path.trim_start_matches("//")),
         _ => {
-            problems.add("store.url", format!("`{}` is not supported: write `sqlite:PATH`", shown(url)));
+            problems.add(
+                "store.url",
+                format!("`{}` is not supported: write `sqlite:PATH`", shown(url)),
+            );
             PathBuf::new()
         }
     }

@@ -71,9 +71,15 @@ pub struct ProviderConfig {
 }
 
 /// Lays `entries` over the built-in instances and checks the whole.
-pub(super) fn build(entries: &[ProviderFile], source: &Source, problems: &mut Problems) -> Vec<ProviderConfig> {
-    let mut built: Vec<(ProviderConfig, bool)> =
-        providers::builtin().into_iter().map(|instance| (bare(instance), true)).collect();
+pub(super) fn build(
+    entries: &[ProviderFile],
+    source: &Source,
+    problems: &mut Problems,
+) -> Vec<ProviderConfig> {
+    let mut built: Vec<(ProviderConfig, bool)> = providers::builtin()
+        .into_iter()
+        .map(|instance| (bare(instance), true))
+        .collect();
     let mut seen = HashSet::new();
     for entry in entries {
         let key = format!("provider.{}", entry.name);
@@ -82,7 +88,10 @@ pub(super) fn build(entries: &[ProviderFile], source: &Source, problems: &mut Pr
             continue;
         }
         let enabled = entry.enabled.unwrap_or(true);
-        match built.iter_mut().find(|(config, _)| config.instance.name.as_str() == entry.name) {
+        match built
+            .iter_mut()
+            .find(|(config, _)| config.instance.name.as_str() == entry.name)
+        {
             Some((config, on)) => {
                 overlay(config, entry, &key, source, problems);
                 *on = enabled;
@@ -94,7 +103,11 @@ pub(super) fn build(entries: &[ProviderFile], source: &Source, problems: &mut Pr
             }
         }
     }
-    let running: Vec<ProviderConfig> = built.into_iter().filter(|(_, on)| *on).map(|(config, _)| config).collect();
+    let running: Vec<ProviderConfig> = built
+        .into_iter()
+        .filter(|(_, on)| *on)
+        .map(|(config, _)| config)
+        .collect();
     if let Err(found) = Registry::new(running.iter().map(|config| config.instance.clone()).collect()) {
         for problem in found {
             problems.add("provider", problem);
@@ -104,12 +117,27 @@ pub(super) fn build(entries: &[ProviderFile], source: &Source, problems: &mut Pr
 }
 
 fn bare(instance: Instance) -> ProviderConfig {
-    ProviderConfig { instance, connect_to: None, byok: Byok::Allow, keys: Vec::new() }
+    ProviderConfig {
+        instance,
+        connect_to: None,
+        byok: Byok::Allow,
+        keys: Vec::new(),
+    }
 }
 
-fn added(entry: &ProviderFile, key: &str, source: &Source, problems: &mut Problems) -> Option<ProviderConfig> {
+fn added(
+    entry: &ProviderFile,
+    key: &str,
+    source: &Source,
+    problems: &mut Problems,
+) -> Option<ProviderConfig> {
     let name = ProviderName::parse(&entry.name)
-        .map_err(|_| problems.add(&format!("{key}.name"), "must be lower-case words joined by `-`, e.g. `my-llm`"))
+        .map_err(|_| {
+            problems.add(
+                &format!("{key}.name"),
+                "must be lower-case words joined by `-`, e.g. `my-llm`",
+            )
+        })
         .ok();
     let kind = match entry.kind.as_deref() {
         Some(kind) => providers::kind(kind),
@@ -124,7 +152,10 @@ fn added(entry: &ProviderFile, key: &str, source: &Source, problems: &mut Proble
         // A simulated instance is never dialled; it needs a base URL only for its shape.
         None if simulated => BaseUrl::parse("http://simulated.invalid/v1").ok(),
         None => {
-            problems.add(&format!("{key}.base-url"), "is missing: write e.g. \"https://llm.example.com/v1\"");
+            problems.add(
+                &format!("{key}.base-url"),
+                "is missing: write e.g. \"https://llm.example.com/v1\"",
+            );
             None
         }
     };
@@ -137,7 +168,12 @@ fn added(entry: &ProviderFile, key: &str, source: &Source, problems: &mut Proble
     } else {
         HostClaim::parse(&base_url.host).into_iter().collect()
     };
-    let mut config = bare(Instance { name, kind, base_url, hosts });
+    let mut config = bare(Instance {
+        name,
+        kind,
+        base_url,
+        hosts,
+    });
     overlay(&mut config, entry, key, source, problems);
     Some(config)
 }
@@ -155,11 +191,18 @@ fn overlay(
             None => unknown_kind(entry, key, problems),
         }
     }
-    if let Some(url) = entry.base_url.as_deref().and_then(|text| base_url(text, key, problems)) {
+    if let Some(url) = entry
+        .base_url
+        .as_deref()
+        .and_then(|text| base_url(text, key, problems))
+    {
         config.instance.base_url = url;
     }
     if let Some(hosts) = &entry.hosts {
-        config.instance.hosts = hosts.iter().filter_map(|text| claim(text, key, problems)).collect();
+        config.instance.hosts = hosts
+            .iter()
+            .filter_map(|text| claim(text, key, problems))
+            .collect();
     }
     if let Some(text) = &entry.connect_to {
         config.connect_to = text
@@ -168,7 +211,12 @@ fn overlay(
             .ok();
     }
     config.byok = entry.byok.unwrap_or(config.byok);
-    config.keys.extend(entry.keys.iter().filter_map(|from| load_key(from, key, source, problems)));
+    config.keys.extend(
+        entry
+            .keys
+            .iter()
+            .filter_map(|from| load_key(from, key, source, problems)),
+    );
     if config.byok == Byok::Deny && config.keys.is_empty() && entry.enabled != Some(false) {
         problems.add(&format!("{key}.byok"), "\"deny\" needs the gateway's own `keys`");
     }
@@ -187,13 +235,23 @@ fn kinds() -> String {
 
 fn base_url(text: &str, key: &str, problems: &mut Problems) -> Option<BaseUrl> {
     BaseUrl::parse(text)
-        .map_err(|error| problems.add(&format!("{key}.base-url"), format!("{error}: write e.g. \"https://host/v1\"")))
+        .map_err(|error| {
+            problems.add(
+                &format!("{key}.base-url"),
+                format!("{error}: write e.g. \"https://host/v1\""),
+            )
+        })
         .ok()
 }
 
 fn claim(text: &str, key: &str, problems: &mut Problems) -> Option<HostClaim> {
     HostClaim::parse(text)
-        .map_err(|error| problems.add(&format!("{key}.hosts"), format!("{error}: write NAME or NAME:PORT")))
+        .map_err(|error| {
+            problems.add(
+                &format!("{key}.hosts"),
+                format!("{error}: write NAME or NAME:PORT"),
+            )
+        })
         .ok()
 }
 
@@ -202,9 +260,9 @@ fn load_key(from: &KeyFile, key: &str, source: &Source, problems: &mut Problems)
     let key = format!("{key}.keys");
     let found = match from {
         KeyFile::Literal(secret) => Ok(secret.clone()),
-        KeyFile::Env(name) => {
-            std::env::var(name).map(Secret::new).map_err(|_| format!("the variable `{name}` is not set"))
-        }
+        KeyFile::Env(name) => std::env::var(name)
+            .map(Secret::new)
+            .map_err(|_| format!("the variable `{name}` is not set")),
         KeyFile::File(path) => {
             let path = source.beside(path);
             std::fs::read_to_string(&path)
@@ -213,8 +271,13 @@ fn load_key(from: &KeyFile, key: &str, source: &Source, problems: &mut Problems)
         }
     };
     let checked = found.and_then(|secret| {
-        let sendable = !secret.expose().is_empty() && secret.expose().bytes().all(|byte| byte.is_ascii_graphic());
-        if sendable { Ok(secret) } else { Err("a key is empty or holds white space".to_owned()) }
+        let sendable =
+            !secret.expose().is_empty() && secret.expose().bytes().all(|byte| byte.is_ascii_graphic());
+        if sendable {
+            Ok(secret)
+        } else {
+            Err("a key is empty or holds white space".to_owned())
+        }
     });
     checked.map_err(|text| problems.add(&key, text)).ok()
 }

@@ -20,7 +20,9 @@ impl Span {
             "d" => 86_400_000,
             _ => return None,
         };
-        number.checked_mul(millis).map(|total| Span(Duration::from_millis(total)))
+        number
+            .checked_mul(millis)
+            .map(|total| Span(Duration::from_millis(total)))
     }
 
     /// The length.
@@ -82,8 +84,14 @@ mod tests {
 
     #[test]
     fn units_are_required_and_checked() {
-        assert_eq!(Span::parse("30s").map(Span::duration), Some(Duration::from_secs(30)));
-        assert_eq!(Span::parse("2d").map(Span::duration), Some(Duration::from_secs(172_800)));
+        assert_eq!(
+            Span::parse("30s").map(Span::duration),
+            Some(Duration::from_secs(30))
+        );
+        assert_eq!(
+            Span::parse("2d").map(Span::duration),
+            Some(Duration::from_secs(172_800))
+        );
         assert_eq!(ByteSize::parse("64MiB").map(ByteSize::bytes), Some(64 << 20));
         for wrong in ["", "s", "30", "30 parsecs", "-1s", "99999999999999999999s"] {
             assert_eq!(Span::parse(wrong), None, "{wrong}");

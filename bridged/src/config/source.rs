@@ -45,7 +45,9 @@ pub struct ConfigError {
 
 impl ConfigError {
     fn single(file: &str, text: impl fmt::Display) -> ConfigError {
-        ConfigError { lines: vec![format!("{file}: {text}")] }
+        ConfigError {
+            lines: vec![format!("{file}: {text}")],
+        }
     }
 
     /// One line a problem.
@@ -76,8 +78,16 @@ impl Source {
                 })?
             }
         };
-        let folder = file.and_then(Path::parent).map(Path::to_owned).unwrap_or_default();
-        let mut source = Source { file: name, folder, data_dir: data_dir.to_owned(), sections };
+        let folder = file
+            .and_then(Path::parent)
+            .map(Path::to_owned)
+            .unwrap_or_default();
+        let mut source = Source {
+            file: name,
+            folder,
+            data_dir: data_dir.to_owned(),
+            sections,
+        };
         source.overlay(environment);
         Ok(source)
     }
@@ -126,7 +136,11 @@ impl Source {
             return Ok(());
         }
         Err(ConfigError {
-            lines: problems.found.iter().map(|problem| format!("{}: {problem}", self.file)).collect(),
+            lines: problems
+                .found
+                .iter()
+                .map(|problem| format!("{}: {problem}", self.file))
+                .collect(),
         })
     }
 
@@ -142,12 +156,19 @@ impl Source {
 
     fn overlay(&mut self, environment: impl Iterator<Item = (String, String)>) {
         for (name, text) in environment {
-            let Some(path) = name.strip_prefix("CAUSEWAY_") else { continue };
-            let parts: Vec<String> =
-                path.split("__").map(|part| part.to_ascii_lowercase().replace('_', "-")).collect();
+            let Some(path) = name.strip_prefix("CAUSEWAY_") else {
+                continue;
+            };
+            let parts: Vec<String> = path
+                .split("__")
+                .map(|part| part.to_ascii_lowercase().replace('_', "-"))
+                .collect();
             match parts.as_slice() {
                 [section, key] => {
-                    let table = self.sections.entry(section.clone()).or_insert_with(|| Table::new().into());
+                    let table = self
+                        .sections
+                        .entry(section.clone())
+                        .or_insert_with(|| Table::new().into());
                     if let Value::Table(table) = table {
                         table.insert(key.clone(), scalar(&text));
                     }
@@ -159,7 +180,10 @@ impl Source {
     }
 
     fn overlay_provider(&mut self, name: &str, key: &str, text: &str) {
-        let list = self.sections.entry("provider").or_insert_with(|| Value::Array(Vec::new()));
+        let list = self
+            .sections
+            .entry("provider")
+            .or_insert_with(|| Value::Array(Vec::new()));
         let Value::Array(list) = list else { return };
         let named = |value: &Value| value.get("name").and_then(Value::as_str) == Some(name);
         if !list.iter().any(named) {
@@ -175,7 +199,10 @@ impl Source {
 
 /// A variable's text as TOML where it is a number, a boolean, a list or a table, else as it stands.
 fn scalar(text: &str) -> Value {
-    let parsed = format!("value = {text}").parse::<Table>().ok().and_then(|mut table| table.remove("value"));
+    let parsed = format!("value = {text}")
+        .parse::<Table>()
+        .ok()
+        .and_then(|mut table| table.remove("value"));
     match parsed {
         Some(value @ (Value::Integer(_) | Value::Boolean(_) | Value::Array(_) | Value::Table(_))) => value,
         _ => Value::String(text.to_owned()),
@@ -191,7 +218,10 @@ fn entry_label(name: &str, index: usize, value: &Value) -> String {
 
 /// The message and its line, without the offending line itself: that may hold a key.
 fn without_excerpt(error: &toml::de::Error, text: &str) -> String {
-    let line = error.span().and_then(|span| text.get(..span.start)).map(|head| head.matches('\n').count() + 1);
+    let line = error
+        .span()
+        .and_then(|span| text.get(..span.start))
+        .map(|head| head.matches('\n').count() + 1);
     match line {
         Some(line) => format!("line {line}: {}", error.message()),
         None => error.message().to_owned(),
@@ -207,7 +237,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("causeway.toml");
         std::fs::write(&path, text).unwrap();
-        let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        let environment = environment
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
         Source::read(Some(&path), folder.path(), environment).unwrap()
     }
 
@@ -217,9 +249,15 @@ mod tests {
         let mut problems = Problems::default();
         source.section::<BridgeFile>("bridge", &mut problems);
         source.section::<MetricsFile>("metrics", &mut problems);
-        let error = source.finish(problems, &["bridge", "metrics"]).unwrap_err().to_string();
-        for part in ["bridge: unknown field `listn`", "metrics: unknown field `port`", "bridges: unknown section"]
-        {
+        let error = source
+            .finish(problems, &["bridge", "metrics"])
+            .unwrap_err()
+            .to_string();
+        for part in [
+            "bridge: unknown field `listn`",
+            "metrics: unknown field `port`",
+            "bridges: unknown section",
+        ] {
             assert!(error.contains(part), "{error}");
         }
         assert_eq!(error.matches("causeway.toml: ").count(), 3);
@@ -250,7 +288,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("causeway.toml");
         std::fs::write(&path, "[a]\nkey = \"sk-secret\n").unwrap();
-        let error = Source::read(Some(&path), folder.path(), std::iter::empty()).unwrap_err().to_string();
+        let error = Source::read(Some(&path), folder.path(), std::iter::empty())
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("line 2"), "{error}");
         assert!(!error.contains("sk-secret"), "{error}");
     }

@@ -50,12 +50,16 @@ impl CallHandles {
                 "model" => model(), "client" => key.client, "outcome" => outcome.as_str());
             (outcome, counter)
         };
-        let tokens = |kind: &'static str| {
-            counter!("causeway_tokens_total", "provider" => provider(), "model" => model(), "type" => kind)
-        };
+        let tokens = |kind: &'static str| counter!("causeway_tokens_total", "provider" => provider(), "model" => model(), "type" => kind);
         CallHandles {
             inflight: gauge!("causeway_interceptions_inflight", "provider" => provider()),
-            outcomes: [Outcome::Completed, Outcome::Failed, Outcome::Refused, Outcome::Aborted].map(outcome),
+            outcomes: [
+                Outcome::Completed,
+                Outcome::Failed,
+                Outcome::Refused,
+                Outcome::Aborted,
+            ]
+            .map(outcome),
             duration: histogram!("causeway_request_duration_seconds", "provider" => provider(), "api" => api),
             overhead: histogram!("causeway_overhead_seconds", "provider" => provider(), "api" => api),
             first_token: histogram!("causeway_time_to_first_token_seconds", "provider" => provider(), "api" => api),
@@ -108,7 +112,10 @@ impl fmt::Debug for CallMetrics {
 
 impl CallMetrics {
     pub(super) fn new(handles: Arc<CallHandles>) -> CallMetrics {
-        CallMetrics { handles, inflight: false }
+        CallMetrics {
+            handles,
+            inflight: false,
+        }
     }
 
     /// The call began.
@@ -151,7 +158,13 @@ impl CallMetrics {
     }
 
     fn used(&self, usage: &Usage) {
-        let counts = [usage.input, usage.output, usage.cache_read, usage.cache_write, usage.reasoning];
+        let counts = [
+            usage.input,
+            usage.output,
+            usage.cache_read,
+            usage.cache_write,
+            usage.reasoning,
+        ];
         for (counter, count) in self.handles.tokens.iter().zip(counts) {
             counter.increment(count);
         }

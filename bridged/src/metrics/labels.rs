@@ -18,7 +18,9 @@ pub(super) struct ModelLabels(RwLock<HashSet<Arc<str>>>);
 impl ModelLabels {
     /// The label for `model`; `unknown` where the request named none.
     pub(super) fn label(&self, model: Option<&str>) -> Arc<str> {
-        let Some(model) = model else { return UNKNOWN.clone() };
+        let Some(model) = model else {
+            return UNKNOWN.clone();
+        };
         if let Some(known) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(model) {
             return known.clone();
         }

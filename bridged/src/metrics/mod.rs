@@ -70,8 +70,14 @@ impl Metrics {
     /// Never in practice: the exporter refuses empty bucket lists, and ours are constants.
     pub fn new() -> Result<Metrics, metrics_exporter_prometheus::BuildError> {
         let recorder = PrometheusBuilder::new()
-            .set_buckets_for_metric(Matcher::Full("gen_ai_client_token_usage".to_owned()), &TOKEN_BUCKETS)?
-            .set_buckets_for_metric(Matcher::Full("causeway_overhead_seconds".to_owned()), &OVERHEAD_BUCKETS)?
+            .set_buckets_for_metric(
+                Matcher::Full("gen_ai_client_token_usage".to_owned()),
+                &TOKEN_BUCKETS,
+            )?
+            .set_buckets_for_metric(
+                Matcher::Full("causeway_overhead_seconds".to_owned()),
+                &OVERHEAD_BUCKETS,
+            )?
             .set_buckets(&SECONDS_BUCKETS)?
             .build_recorder();
         let handle = recorder.handle();
@@ -99,9 +105,25 @@ impl Metrics {
     }
 
     /// The metrics of calls with these labels.
-    pub fn call(&self, provider: &Arc<str>, api: Api, model: Option<&str>, client: &'static str) -> CallMetrics {
-        let key = CallKey { provider: provider.clone(), api, model: self.models.label(model), client };
-        let known = self.calls.read().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+    pub fn call(
+        &self,
+        provider: &Arc<str>,
+        api: Api,
+        model: Option<&str>,
+        client: &'static str,
+    ) -> CallMetrics {
+        let key = CallKey {
+            provider: provider.clone(),
+            api,
+            model: self.models.label(model),
+            client,
+        };
+        let known = self
+            .calls
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&key)
+            .cloned();
         let handles = known.unwrap_or_else(|| {
             let made = Arc::new(self.resolve(|| CallHandles::new(&key)));
             let mut calls = self.calls.write().unwrap_or_else(PoisonError::into_inner);
@@ -134,14 +156,19 @@ impl Metrics {
 
     /// Counts a refusal.
     pub fn refused(&self, reason: &'static str) {
-        self.resolve(|| counter!("causeway_refusals_total", "reason" => reason)).increment(1);
+        self.resolve(|| counter!("causeway_refusals_total", "reason" => reason))
+            .increment(1);
     }
 
     /// Publishes what an instance is.
     pub fn provider_info(&self, provider: &str, kind: &'static str) {
-        let labels =
-            [("provider", provider.to_owned()), ("kind", kind.to_owned()), ("status", "enabled".to_owned())];
-        self.resolve(|| gauge!("causeway_provider_info", &labels)).set(1.0);
+        let labels = [
+            ("provider", provider.to_owned()),
+            ("kind", kind.to_owned()),
+            ("status", "enabled".to_owned()),
+        ];
+        self.resolve(|| gauge!("causeway_provider_info", &labels))
+            .set(1.0);
     }
 
     /// The text format.
@@ -156,7 +183,12 @@ impl Metrics {
 
     fn count(&self, name: &'static str, provider: &Arc<str>, label: Label) {
         let key = (name, provider.clone(), label);
-        if let Some(counter) = self.counters.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
+        if let Some(counter) = self
+            .counters
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&key)
+        {
             counter.increment(1);
             return;
         }
@@ -167,14 +199,19 @@ impl Metrics {
         };
         let made = self.resolve(|| counter!(name, "provider" => provider.to_string(), second => text));
         made.increment(1);
-        self.counters.write().unwrap_or_else(PoisonError::into_inner).insert(key, made);
+        self.counters
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(key, made);
     }
 }
 
-const SECONDS_BUCKETS: [f64; 14] =
-    [0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 40.96, 81.92];
-const OVERHEAD_BUCKETS: [f64; 12] =
-    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0];
+const SECONDS_BUCKETS: [f64; 14] = [
+    0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 40.96, 81.92,
+];
+const OVERHEAD_BUCKETS: [f64; 12] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0,
+];
 const TOKEN_BUCKETS: [f64; 13] = [
     1.0,
     4.0,
@@ -193,18 +230,42 @@ const TOKEN_BUCKETS: [f64; 13] = [
 
 fn describe() {
     describe_counter!("causeway_interceptions_total", "Bridged requests that have ended");
-    describe_gauge!("causeway_interceptions_inflight", "Bridged requests that have not ended");
-    describe_histogram!("causeway_request_duration_seconds", "From the request's head to the reply's end");
-    describe_histogram!("causeway_overhead_seconds", "Time not spent waiting for the upstream");
-    describe_histogram!("causeway_time_to_first_token_seconds", "From the request's head to the first content");
+    describe_gauge!(
+        "causeway_interceptions_inflight",
+        "Bridged requests that have not ended"
+    );
+    describe_histogram!(
+        "causeway_request_duration_seconds",
+        "From the request's head to the reply's end"
+    );
+    describe_histogram!(
+        "causeway_overhead_seconds",
+        "Time not spent waiting for the upstream"
+    );
+    describe_histogram!(
+        "causeway_time_to_first_token_seconds",
+        "From the request's head to the first content"
+    );
     describe_counter!("causeway_tokens_total", "Tokens that providers reported");
-    describe_counter!("causeway_cost_micros_total", "Cost in millionths of the price table's currency");
+    describe_counter!(
+        "causeway_cost_micros_total",
+        "Cost in millionths of the price table's currency"
+    );
     describe_counter!("causeway_prompts_total", "User prompts");
     describe_counter!("causeway_tool_calls_total", "Tool calls that models asked for");
-    describe_counter!("causeway_passthrough_total", "Requests to claimed hosts that are not bridged");
-    describe_counter!("causeway_upstream_responses_total", "Answers of upstreams by status");
+    describe_counter!(
+        "causeway_passthrough_total",
+        "Requests to claimed hosts that are not bridged"
+    );
+    describe_counter!(
+        "causeway_upstream_responses_total",
+        "Answers of upstreams by status"
+    );
     describe_counter!("causeway_upstream_errors_total", "Upstreams that did not answer");
-    describe_counter!("causeway_refusals_total", "Requests that the gateway answered itself");
+    describe_counter!(
+        "causeway_refusals_total",
+        "Requests that the gateway answered itself"
+    );
     describe_gauge!("causeway_records_queued", "Record events waiting for the writer");
     describe_counter!("causeway_records_written_total", "Record events committed");
     describe_counter!("causeway_records_lost_total", "Record events lost");

@@ -56,7 +56,12 @@ impl Recorder {
         metrics: Arc<RecordMetrics>,
         tracker: TaskTracker,
     ) -> Recorder {
-        Recorder { queue, config, metrics, tracker }
+        Recorder {
+            queue,
+            config,
+            metrics,
+            tracker,
+        }
     }
 
     /// What is recorded.
@@ -73,7 +78,10 @@ impl Recorder {
             started.prompt = None;
         }
         let (committed, wait) = self.acknowledgement();
-        let job = Job { event: Event::Start(Box::new(started)), committed };
+        let job = Job {
+            event: Event::Start(Box::new(started)),
+            committed,
+        };
         let outcome = match self.queue.try_send(job) {
             Err(_) => Err(RecordError::Full),
             Ok(()) => {
@@ -93,12 +101,20 @@ impl Recorder {
 
     /// Records the end of an interception. The result resolves when it is committed; only strict mode has one.
     pub fn end(&self, mut ended: Ended) -> Option<oneshot::Receiver<()>> {
-        if self.config.content == Content::Metadata && let Some(facts) = &mut ended.facts {
+        if self.config.content == Content::Metadata
+            && let Some(facts) = &mut ended.facts
+        {
             facts.thoughts.clear();
-            facts.tool_calls.iter_mut().for_each(|call| call.arguments.clear());
+            facts
+                .tool_calls
+                .iter_mut()
+                .for_each(|call| call.arguments.clear());
         }
         let (committed, wait) = self.acknowledgement();
-        let job = Job { event: Event::End(Box::new(ended)), committed };
+        let job = Job {
+            event: Event::End(Box::new(ended)),
+            committed,
+        };
         match self.queue.try_send(job) {
             Ok(()) => self.metrics.queued.increment(1.0),
             Err(mpsc::error::TrySendError::Closed(_)) => self.metrics.lost.increment(1),

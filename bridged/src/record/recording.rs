@@ -31,7 +31,12 @@ pub struct Finish {
 impl Finish {
     /// An end without a reply.
     pub fn failed(outcome: Outcome, kind: &str, message: String) -> Finish {
-        Finish { outcome, error_kind: Some(kind.to_owned()), error_message: Some(message), facts: None }
+        Finish {
+            outcome,
+            error_kind: Some(kind.to_owned()),
+            error_message: Some(message),
+            facts: None,
+        }
     }
 }
 
@@ -129,7 +134,13 @@ impl Recording {
         let total = self.started.elapsed();
         let overhead = total.saturating_sub(self.waited);
         let first_token = self.first_token.map(|(_, after)| after);
-        self.metrics.ended(finish.outcome, total, overhead, first_token, finish.facts.as_ref());
+        self.metrics.ended(
+            finish.outcome,
+            total,
+            overhead,
+            first_token,
+            finish.facts.as_ref(),
+        );
         self.recorder.end(Ended {
             id: self.id,
             outcome: finish.outcome,

@@ -20,7 +20,11 @@ pub enum Status {
 impl Status {
     /// Reads `in_flight`, `completed`, `failed`, `refused` or `aborted`.
     pub fn parse(text: &str) -> Option<Status> {
-        if text == "in_flight" { Some(Status::InFlight) } else { Outcome::parse(text).map(Status::Ended) }
+        if text == "in_flight" {
+            Some(Status::InFlight)
+        } else {
+            Outcome::parse(text).map(Status::Ended)
+        }
     }
 }
 
@@ -61,7 +65,10 @@ pub struct Cursor(pub u64, pub u64);
 impl Cursor {
     /// Reads what `Display` wrote.
     pub fn parse(text: &str) -> Option<Cursor> {
-        let hex = |range| text.get(range).and_then(|digits| u64::from_str_radix(digits, 16).ok());
+        let hex = |range| {
+            text.get(range)
+                .and_then(|digits| u64::from_str_radix(digits, 16).ok())
+        };
         if text.len() != 32 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return None;
         }
@@ -107,12 +114,17 @@ impl Conditions {
         }
         let marks = vec!["?"; words.len()].join(", ");
         self.texts.push(format!("{before} ({marks}){after}"));
-        self.values.extend(words.iter().map(|word| Value::from(word.clone())));
+        self.values
+            .extend(words.iter().map(|word| Value::from(word.clone())));
     }
 
     /// The `WHERE` clause, empty when there are no conditions.
     pub(super) fn clause(&self) -> String {
-        if self.texts.is_empty() { String::new() } else { format!("WHERE {}", self.texts.join(" AND ")) }
+        if self.texts.is_empty() {
+            String::new()
+        } else {
+            format!("WHERE {}", self.texts.join(" AND "))
+        }
     }
 }
 

@@ -66,7 +66,10 @@ impl Store {
     /// The file cannot be made, is not ours, or is newer than this program.
     pub fn open(path: &Path) -> Result<Store, OpenError> {
         let connection = open::open(path)?;
-        Ok(Store(Arc::new(Inner { path: path.to_owned(), idle: Mutex::new(vec![connection]) })))
+        Ok(Store(Arc::new(Inner {
+            path: path.to_owned(),
+            idle: Mutex::new(vec![connection]),
+        })))
     }
 
     /// Answers a question on a blocking thread.

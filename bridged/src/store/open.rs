@@ -47,16 +47,26 @@ pub enum OpenError {
 
 /// Opens the database at `path`, making or migrating it where needed.
 pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
-    make_private(path).map_err(|source| OpenError::File { path: path.to_owned(), source })?;
-    let failed = |source| OpenError::Sqlite { path: path.to_owned(), source };
+    make_private(path).map_err(|source| OpenError::File {
+        path: path.to_owned(),
+        source,
+    })?;
+    let failed = |source| OpenError::Sqlite {
+        path: path.to_owned(),
+        source,
+    };
     let mut connection = connect(path).map_err(failed)?;
     let version = migrate(&mut connection).map_err(failed)?;
     match version {
         Version::Current => Ok(connection),
-        Version::Foreign => Err(OpenError::Foreign { path: path.to_owned() }),
-        Version::Newer(found) => {
-            Err(OpenError::Newer { path: path.to_owned(), found, known: MIGRATIONS.len() })
-        }
+        Version::Foreign => Err(OpenError::Foreign {
+            path: path.to_owned(),
+        }),
+        Version::Newer(found) => Err(OpenError::Newer {
+            path: path.to_owned(),
+            found,
+            known: MIGRATIONS.len(),
+        }),
     }
 }
 
@@ -92,7 +102,11 @@ fn migrate(connection: &mut Connection) -> rusqlite::Result<Version> {
         transaction.execute_batch(step)?;
     }
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-    transaction.pragma_update(None, "user_version", i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX))?;
+    transaction.pragma_update(
+        None,
+        "user_version",
+        i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX),
+    )?;
     transaction.commit()?;
     Ok(Version::Current)
 }
@@ -115,11 +129,17 @@ mod tests {
     fn refuses_what_it_did_not_write() {
         let folder = tempfile::tempdir().unwrap();
         let foreign = folder.path().join("foreign.db");
-        Connection::open(&foreign).unwrap().execute_batch("CREATE TABLE theirs (x)").unwrap();
+        Connection::open(&foreign)
+            .unwrap()
+            .execute_batch("CREATE TABLE theirs (x)")
+            .unwrap();
         assert!(matches!(open(&foreign), Err(OpenError::Foreign { .. })));
 
         let newer = folder.path().join("newer.db");
-        open(&newer).unwrap().pragma_update(None, "user_version", 99).unwrap();
+        open(&newer)
+            .unwrap()
+            .pragma_update(None, "user_version", 99)
+            .unwrap();
         assert!(matches!(open(&newer), Err(OpenError::Newer { found: 99, .. })));
     }
 
@@ -131,6 +151,9 @@ mod tests {
         let path = folder.path().join("new.db");
         open(&path).unwrap();
         open(&path).unwrap();
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
     }
 }

@@ -156,7 +156,11 @@ impl Store {
         page: Page,
     ) -> Result<(Vec<InterceptionRow>, Option<Cursor>), StoreError> {
         self.ask(move |connection| {
-            let mut rows = select(connection, conditions(&filter, page.cursor), i64::from(page.limit) + 1)?;
+            let mut rows = select(
+                connection,
+                conditions(&filter, page.cursor),
+                i64::from(page.limit) + 1,
+            )?;
             let more = rows.len() > page.limit as usize;
             rows.truncate(page.limit as usize);
             let next = rows.last().filter(|_| more).map(|row| cursor_of(row.id));
@@ -172,8 +176,12 @@ impl Store {
     ///
     /// # Errors
     /// The store cannot be read.
-    pub async fn interception_of_request(&self, request_id: Uuid) -> Result<Option<InterceptionRow>, StoreError> {
-        self.ask(move |connection| one(connection, Conditions::default(), "i.request_id = ?", request_id)).await
+    pub async fn interception_of_request(
+        &self,
+        request_id: Uuid,
+    ) -> Result<Option<InterceptionRow>, StoreError> {
+        self.ask(move |connection| one(connection, Conditions::default(), "i.request_id = ?", request_id))
+            .await
     }
 
     /// One interception, with `user` only if it is that user's.
@@ -186,7 +194,10 @@ impl Store {
         user: Option<String>,
     ) -> Result<Option<InterceptionRow>, StoreError> {
         self.ask(move |connection| {
-            let filter = Filter { user: user.into_iter().collect(), ..Filter::default() };
+            let filter = Filter {
+                user: user.into_iter().collect(),
+                ..Filter::default()
+            };
             one(connection, conditions(&filter, None), "i.id = ?", id)
         })
         .await
@@ -217,7 +228,11 @@ const COLUMNS: &str = "
     i.first_token_at, i.ended_at, i.overhead_us, i.request_bytes, i.response_bytes, i.stream,
     (SELECT text FROM label WHERE id = i.finish_reason), i.response_id, i.retries, p.text, p.truncated, o.text";
 
-fn select(connection: &Connection, conditions: Conditions, limit: i64) -> rusqlite::Result<Vec<InterceptionRow>> {
+fn select(
+    connection: &Connection,
+    conditions: Conditions,
+    limit: i64,
+) -> rusqlite::Result<Vec<InterceptionRow>> {
     let sql = format!(
         "SELECT {COLUMNS} FROM interception i JOIN session s ON s.seq = i.session
          LEFT JOIN prompt p ON p.interception = i.seq LEFT JOIN output o ON o.interception = i.seq
@@ -237,9 +252,17 @@ fn conditions(filter: &Filter, cursor: Option<Cursor>) -> Conditions {
         ("i.provider", &filter.provider),
         ("i.model", &filter.model),
     ] {
-        conditions.add_any(&format!("{column} IN (SELECT id FROM label WHERE text IN"), words, ")");
+        conditions.add_any(
+            &format!("{column} IN (SELECT id FROM label WHERE text IN"),
+            words,
+            ")",
+        );
     }
-    conditions.add_any("i.session IN (SELECT seq FROM session WHERE id IN", &filter.session, ")");
+    conditions.add_any(
+        "i.session IN (SELECT seq FROM session WHERE id IN",
+        &filter.session,
+        ")",
+    );
     if !filter.status.is_empty() {
         let state = |status: &Status| match status {
             Status::InFlight => "i.outcome IS NULL".to_owned(),
@@ -267,8 +290,14 @@ fn cursor_of(id: Uuid) -> Cursor {
 
 fn row(row: &Row<'_>) -> rusqlite::Result<InterceptionRow> {
     let uuid = |index| row.get(index).map(Uuid::from_bytes);
-    let optional_uuid = |index| row.get::<_, Option<[u8; 16]>>(index).map(|id| id.map(Uuid::from_bytes));
-    let date = |index| row.get::<_, Option<i64>>(index).map(|at| at.map(|at| Micros(at).rfc3339()));
+    let optional_uuid = |index| {
+        row.get::<_, Option<[u8; 16]>>(index)
+            .map(|id| id.map(Uuid::from_bytes))
+    };
+    let date = |index| {
+        row.get::<_, Option<i64>>(index)
+            .map(|at| at.map(|at| Micros(at).rfc3339()))
+    };
     let started: i64 = row.get(23)?;
     let ended: Option<i64> = row.get(25)?;
     #[expect(clippy::cast_precision_loss, reason = "a request lasts far less than 2^52 µs")]
@@ -294,7 +323,10 @@ fn row(row: &Row<'_>) -> rusqlite::Result<InterceptionRow> {
         credential_kind: CredentialKind::from_code(row.get(17)?).map_or("unknown", CredentialKind::as_str),
         credential_hint: row.get(18)?,
         status: row.get(19)?,
-        outcome: row.get::<_, Option<u8>>(20)?.and_then(Outcome::from_code).map(Outcome::as_str),
+        outcome: row
+            .get::<_, Option<u8>>(20)?
+            .and_then(Outcome::from_code)
+            .map(Outcome::as_str),
         error_kind: row.get(21)?,
         error_message: row.get(22)?,
         started_at: Micros(started).rfc3339(),
@@ -337,7 +369,10 @@ fn nest(connection: &Connection, row: &mut InterceptionRow) -> rusqlite::Result<
         .prepare_cached("SELECT source, text FROM thought WHERE interception = ?1 ORDER BY n")?
         .query_map(params![row.seq], |row| {
             let source = ThoughtSource::from_code(row.get(0)?).map_or("unknown", ThoughtSource::as_str);
-            Ok(ThoughtRow { source, text: row.get(1)? })
+            Ok(ThoughtRow {
+                source,
+                text: row.get(1)?,
+            })
         })?
         .collect::<rusqlite::Result<_>>()?;
     Ok(())
@@ -350,7 +385,9 @@ fn usage(row: &Row<'_>) -> rusqlite::Result<UsageRow> {
         cache_read: row.get(2)?,
         cache_write: row.get(3)?,
         reasoning: row.get(4)?,
-        extra: row.get::<_, Option<String>>(5)?.and_then(|text| RawValue::from_string(text).ok()),
+        extra: row
+            .get::<_, Option<String>>(5)?
+            .and_then(|text| RawValue::from_string(text).ok()),
         source: UsageSource::from_code(row.get(6)?).map_or("unknown", UsageSource::as_str),
         cost_micros: row.get(7)?,
     })

@@ -86,10 +86,17 @@ impl Store {
         page: Page,
     ) -> Result<(Vec<SessionRow>, Option<Cursor>), StoreError> {
         self.ask(move |connection| {
-            let mut rows = select(connection, conditions(&filter, page.cursor), i64::from(page.limit) + 1)?;
+            let mut rows = select(
+                connection,
+                conditions(&filter, page.cursor),
+                i64::from(page.limit) + 1,
+            )?;
             let more = rows.len() > page.limit as usize;
             rows.truncate(page.limit as usize);
-            let next = rows.last().filter(|_| more).map(|row| Cursor(row.active.unsigned_abs(), row.seq.unsigned_abs()));
+            let next = rows
+                .last()
+                .filter(|_| more)
+                .map(|row| Cursor(row.active.unsigned_abs(), row.seq.unsigned_abs()));
             for row in &mut rows {
                 nest(connection, row)?;
             }
@@ -108,7 +115,11 @@ impl Store {
         user: Vec<String>,
     ) -> Result<Vec<(SessionRow, Vec<ThreadRow>)>, StoreError> {
         self.ask(move |connection| {
-            let filter = Filter { session: vec![id], user, ..Filter::default() };
+            let filter = Filter {
+                session: vec![id],
+                user,
+                ..Filter::default()
+            };
             let mut rows = select(connection, conditions(&filter, None), 100)?;
             let mut sessions = Vec::with_capacity(rows.len());
             for mut row in rows.drain(..) {
@@ -129,7 +140,9 @@ const COLUMNS: &str = "
 
 fn select(connection: &Connection, conditions: Conditions, limit: i64) -> rusqlite::Result<Vec<SessionRow>> {
     let clause = conditions.clause();
-    let sql = format!("SELECT {COLUMNS} FROM session s {clause} ORDER BY s.last_active_at DESC, s.seq DESC LIMIT ?");
+    let sql = format!(
+        "SELECT {COLUMNS} FROM session s {clause} ORDER BY s.last_active_at DESC, s.seq DESC LIMIT ?"
+    );
     let mut statement = connection.prepare_cached(&sql)?;
     let values = conditions.values.into_iter().chain([Value::from(limit)]);
     statement.query_map(params_from_iter(values), row)?.collect()
@@ -139,9 +152,11 @@ fn conditions(filter: &Filter, cursor: Option<Cursor>) -> Conditions {
     let mut conditions = Conditions::default();
     conditions.add_any("s.user IN (SELECT id FROM label WHERE text IN", &filter.user, ")");
     conditions.add_any("s.id IN", &filter.session, "");
-    for (facet, words) in
-        [(write::CLIENT, &filter.client), (write::PROVIDER, &filter.provider), (write::MODEL, &filter.model)]
-    {
+    for (facet, words) in [
+        (write::CLIENT, &filter.client),
+        (write::PROVIDER, &filter.provider),
+        (write::MODEL, &filter.model),
+    ] {
         let before = format!(
             "EXISTS (SELECT 1 FROM session_label x JOIN label l ON l.id = x.label
              WHERE x.session = s.seq AND x.facet = {facet} AND l.text IN"
@@ -215,7 +230,12 @@ fn threads(connection: &Connection, session: i64) -> rusqlite::Result<Vec<Thread
     let mut places = std::collections::HashMap::new();
     let rows = statement.query_map([session], |row| {
         let root = Uuid::from_bytes(row.get(0)?);
-        Ok((root, Uuid::from_bytes(row.get(1)?), row.get::<_, Option<String>>(2)?, row.get::<_, i64>(3)?))
+        Ok((
+            root,
+            Uuid::from_bytes(row.get(1)?),
+            row.get::<_, Option<String>>(2)?,
+            row.get::<_, i64>(3)?,
+        ))
     })?;
     for found in rows {
         let (root_id, id, prompt, started_at) = found?;

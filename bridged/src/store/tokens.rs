@@ -62,7 +62,9 @@ impl Store {
     pub async fn tokens(&self) -> Result<Vec<TokenRecord>, StoreError> {
         self.ask(|connection| {
             let mut statement = connection.prepare_cached(&format!("{SELECT} ORDER BY created_at, id"))?;
-            let records = statement.query_map([], record)?.collect::<rusqlite::Result<_>>()?;
+            let records = statement
+                .query_map([], record)?
+                .collect::<rusqlite::Result<_>>()?;
             Ok(records)
         })
         .await
@@ -74,7 +76,8 @@ impl Store {
     /// The store cannot be read.
     pub async fn token_version(&self) -> Result<i64, StoreError> {
         self.ask(|connection| {
-            let mut statement = connection.prepare_cached("SELECT number FROM version WHERE of = 'tokens'")?;
+            let mut statement =
+                connection.prepare_cached("SELECT number FROM version WHERE of = 'tokens'")?;
             Ok(statement.query_row([], |row| row.get(0))?)
         })
         .await
@@ -159,7 +162,9 @@ impl Store {
 const SELECT: &str = "SELECT id, hash, user, role, created_at, expires_at, revoked_at FROM token";
 
 fn raise_version(connection: &Connection) -> rusqlite::Result<()> {
-    connection.execute("UPDATE version SET number = number + 1 WHERE of = 'tokens'", []).map(drop)
+    connection
+        .execute("UPDATE version SET number = number + 1 WHERE of = 'tokens'", [])
+        .map(drop)
 }
 
 fn record(row: &Row<'_>) -> rusqlite::Result<TokenRecord> {

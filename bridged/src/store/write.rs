@@ -40,7 +40,9 @@ impl Memory {
         let id = match find.query_row([text], |row| row.get(0)).optional()? {
             Some(id) => id,
             None => {
-                transaction.prepare_cached("INSERT INTO label (text) VALUES (?1)")?.execute([text])?;
+                transaction
+                    .prepare_cached("INSERT INTO label (text) VALUES (?1)")?
+                    .execute([text])?;
                 transaction.last_insert_rowid()
             }
         };
@@ -51,13 +53,21 @@ impl Memory {
         Ok(id)
     }
 
-    fn optional_label(&mut self, transaction: &Transaction<'_>, text: Option<&str>) -> rusqlite::Result<Option<i64>> {
+    fn optional_label(
+        &mut self,
+        transaction: &Transaction<'_>,
+        text: Option<&str>,
+    ) -> rusqlite::Result<Option<i64>> {
         text.map(|text| self.label(transaction, text)).transpose()
     }
 }
 
 /// Writes one event.
-pub(super) fn write(transaction: &Transaction<'_>, memory: &mut Memory, event: &Event) -> rusqlite::Result<()> {
+pub(super) fn write(
+    transaction: &Transaction<'_>,
+    memory: &mut Memory,
+    event: &Event,
+) -> rusqlite::Result<()> {
     match event {
         Event::Start(started) => start(transaction, memory, started),
         Event::End(ended) => end(transaction, memory, ended),
@@ -88,7 +98,9 @@ fn start(transaction: &Transaction<'_>, memory: &mut Memory, started: &Started) 
             .prepare_cached("INSERT OR IGNORE INTO session_label VALUES (?1, ?2, ?3)")?
             .execute([session, facet, label])?;
     }
-    let root = parent.as_ref().map_or(started.id.as_bytes().as_slice(), |parent| &parent.root);
+    let root = parent
+        .as_ref()
+        .map_or(started.id.as_bytes().as_slice(), |parent| &parent.root);
     let mut insert = transaction.prepare_cached(
         "INSERT INTO interception (id, request_id, connect_id, session, thread_root, thread_parent, user,
             provider, kind, api, model, client, client_version, user_agent, mode, credential, credential_hint,
@@ -117,10 +129,16 @@ fn start(transaction: &Transaction<'_>, memory: &mut Memory, started: &Started) 
         started.started_at.0,
         signed(started.request_bytes),
     ])?;
-    let Some(prompt) = &started.prompt else { return Ok(()) };
+    let Some(prompt) = &started.prompt else {
+        return Ok(());
+    };
     transaction
         .prepare_cached("INSERT INTO prompt VALUES (?1, ?2, ?3)")?
-        .execute(params![transaction.last_insert_rowid(), prompt, started.prompt_truncated])
+        .execute(params![
+            transaction.last_insert_rowid(),
+            prompt,
+            started.prompt_truncated
+        ])
         .map(drop)
 }
 
@@ -141,10 +159,19 @@ fn parent(
         let found = find
             .query_row(params![result.call_id, user], |row| {
                 let call: (i64, i64) = (row.get(0)?, row.get(1)?);
-                Ok((call, Parent { id: row.get(2)?, root: row.get(3)?, session: row.get(4)? }))
+                Ok((
+                    call,
+                    Parent {
+                        id: row.get(2)?,
+                        root: row.get(3)?,
+                        session: row.get(4)?,
+                    },
+                ))
             })
             .optional()?;
-        let Some(((interception, n), found)) = found else { continue };
+        let Some(((interception, n), found)) = found else {
+            continue;
+        };
         transaction
             .prepare_cached("UPDATE tool_call SET result = ?3 WHERE interception = ?1 AND n = ?2")?
             .execute(params![interception, n, result.is_error.unwrap_or(false)])?;
@@ -161,7 +188,11 @@ fn session(
     parent: Option<&Parent>,
 ) -> rusqlite::Result<i64> {
     let own = started.id.to_string();
-    let id = started.session_id.as_deref().or(parent.map(|parent| parent.session.as_str())).unwrap_or(&own);
+    let id = started
+        .session_id
+        .as_deref()
+        .or(parent.map(|parent| parent.session.as_str()))
+        .unwrap_or(&own);
     let mut upsert = transaction.prepare_cached(
         "INSERT INTO session (user, id, started_at, last_active_at, interceptions, threads, prompts,
             last_prompt, last_prompt_at)
@@ -193,13 +224,20 @@ fn session(
 
 /// A session's `last_prompt` is for lists: its first 500 characters.
 fn excerpt(prompt: &str) -> &str {
-    prompt.char_indices().nth(500).and_then(|(end, _)| prompt.get(..end)).unwrap_or(prompt)
+    prompt
+        .char_indices()
+        .nth(500)
+        .and_then(|(end, _)| prompt.get(..end))
+        .unwrap_or(prompt)
 }
 
 fn end(transaction: &Transaction<'_>, memory: &mut Memory, ended: &Ended) -> rusqlite::Result<()> {
     let facts = ended.facts.as_ref();
     let answered = memory.optional_label(transaction, facts.and_then(|facts| facts.model.as_deref()))?;
-    let reason = memory.optional_label(transaction, facts.and_then(|facts| facts.finish_reason.as_deref()))?;
+    let reason = memory.optional_label(
+        transaction,
+        facts.and_then(|facts| facts.finish_reason.as_deref()),
+    )?;
     let mut update = transaction.prepare_cached(
         "UPDATE interception SET status = ?2, outcome = ?3, error_kind = ?4, error_message = ?5,
             first_token_at = ?6, ended_at = ?7, overhead_us = ?8, response_bytes = ?9, finish_reason = ?10,
@@ -226,12 +264,20 @@ fn end(transaction: &Transaction<'_>, memory: &mut Memory, ended: &Ended) -> rus
             |row| Ok((row.get(0)?, row.get(1)?)),
         )
         .optional()?;
-    let Some((interception, session)) = found else { return Ok(()) };
+    let Some((interception, session)) = found else {
+        return Ok(());
+    };
     let calls = match facts {
         Some(facts) => details(transaction, memory, interception, facts)?,
         None => 0,
     };
-    count_end(transaction, session, ended, calls, facts.and_then(|facts| facts.usage.as_ref()))
+    count_end(
+        transaction,
+        session,
+        ended,
+        calls,
+        facts.and_then(|facts| facts.usage.as_ref()),
+    )
 }
 
 fn count_end(
@@ -271,7 +317,8 @@ fn details(
     facts: &ReplyFacts,
 ) -> rusqlite::Result<usize> {
     if let Some(usage) = &facts.usage {
-        let extra = (!usage.extra.is_empty()).then(|| serde_json::to_string(&usage.extra).unwrap_or_default());
+        let extra =
+            (!usage.extra.is_empty()).then(|| serde_json::to_string(&usage.extra).unwrap_or_default());
         transaction
             .prepare_cached("INSERT INTO usage VALUES (?1, 0, ?2, ?3, ?4, ?5, ?6, ?7, ?8, NULL)")?
             .execute(params![
@@ -289,7 +336,15 @@ fn details(
         let name = memory.label(transaction, &call.name)?;
         transaction
             .prepare_cached("INSERT INTO tool_call VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, NULL)")?
-            .execute(params![interception, n, call.id, name, call.kind.code(), call.arguments, call.truncated])?;
+            .execute(params![
+                interception,
+                n,
+                call.id,
+                name,
+                call.kind.code(),
+                call.arguments,
+                call.truncated
+            ])?;
     }
     for (n, thought) in (0_i64..).zip(&facts.thoughts) {
         transaction
@@ -297,7 +352,9 @@ fn details(
             .execute(params![interception, n, thought.source.code(), thought.text])?;
     }
     if let Some(output) = &facts.output {
-        transaction.prepare_cached("INSERT INTO output VALUES (?1, ?2)")?.execute(params![interception, output])?;
+        transaction
+            .prepare_cached("INSERT INTO output VALUES (?1, ?2)")?
+            .execute(params![interception, output])?;
     }
     Ok(facts.tool_calls.len())
 }

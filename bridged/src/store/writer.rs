@@ -51,8 +51,14 @@ impl Writer {
         connection.pragma_update(None, "synchronous", synchronous)?;
         connection.pragma_update(None, "wal_autocheckpoint", 4_000)?;
         end_open(&mut connection, clock.micros())?;
-        let worker = Worker { connection, memory: Memory::default(), metrics };
-        let thread = std::thread::Builder::new().name("record-writer".to_owned()).spawn(move || worker.run(queue));
+        let worker = Worker {
+            connection,
+            memory: Memory::default(),
+            metrics,
+        };
+        let thread = std::thread::Builder::new()
+            .name("record-writer".to_owned())
+            .spawn(move || worker.run(queue));
         thread.map(Writer).map_err(|_| StoreError::Stopped)
     }
 
@@ -69,7 +75,10 @@ fn end_open(connection: &mut Connection, now: Micros) -> Result<(), StoreError> 
     let ended = write::abort_open(&transaction, now.0)?;
     transaction.commit()?;
     if ended > 0 {
-        tracing::warn!(interceptions = ended, "an earlier process left interceptions open; they are now aborted");
+        tracing::warn!(
+            interceptions = ended,
+            "an earlier process left interceptions open; they are now aborted"
+        );
     }
     Ok(())
 }
@@ -106,7 +115,10 @@ impl Worker {
             if !is_passing(&error) {
                 return self.store_singly(batch);
             }
-            tracing::error!(error = &error as &dyn std::error::Error, "records cannot be written; trying again");
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "records cannot be written; trying again"
+            );
             if queue.is_closed() && attempts >= LAST_ATTEMPTS {
                 self.metrics.lost.increment(batch.len() as u64);
                 return;

@@ -24,13 +24,19 @@ enum Source {
 
 impl UpstreamBody {
     pub(super) fn network(body: Incoming, lease: Lease) -> UpstreamBody {
-        let mut body = UpstreamBody(Source::Network { body, lease: Some(lease) });
+        let mut body = UpstreamBody(Source::Network {
+            body,
+            lease: Some(lease),
+        });
         body.release_at_end();
         body
     }
 
     pub(super) fn simulated(frames: Vec<Bytes>) -> UpstreamBody {
-        UpstreamBody(Source::Simulated { frames: frames.into(), pause: false })
+        UpstreamBody(Source::Simulated {
+            frames: frames.into(),
+            pause: false,
+        })
     }
 
     fn release_at_end(&mut self) {
@@ -54,7 +60,9 @@ impl Body for UpstreamBody {
         let frame = match &mut self.0 {
             Source::Network { body, lease } => {
                 let frame = ready!(Pin::new(body).poll_frame(cx));
-                if frame.is_none() && let Some(lease) = lease.take() {
+                if frame.is_none()
+                    && let Some(lease) = lease.take()
+                {
                     lease.release();
                 }
                 frame.map(|frame| frame.map_err(ReplyError::Upstream))

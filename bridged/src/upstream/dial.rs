@@ -70,7 +70,9 @@ struct TlsSetup {
 
 impl std::fmt::Debug for TlsSetup {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TlsSetup").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("TlsSetup")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -85,7 +87,13 @@ impl Dialler {
             connector: TlsConnector::from(trust.tls.clone()),
             name: ServerName::try_from(target.host.clone()).map_err(|_| DialError::Name),
         });
-        Dialler { host: target.host.clone(), port: target.port, connect_to, tls, timeout }
+        Dialler {
+            host: target.host.clone(),
+            port: target.port,
+            connect_to,
+            tls,
+            timeout,
+        }
     }
 
     /// Makes a connection; its driver runs on `tracker`.
@@ -97,10 +105,15 @@ impl Dialler {
 
     async fn connect(&self, tracker: &TaskTracker) -> Result<Sender, DialError> {
         let tcp = self.tcp().await?;
-        let Some(tls) = &self.tls else { return h1(TokioIo::new(tcp), tracker).await };
+        let Some(tls) = &self.tls else {
+            return h1(TokioIo::new(tcp), tracker).await;
+        };
         let name = tls.name.clone()?;
-        let stream =
-            tls.connector.connect(name, tcp).await.map_err(|error| DialError::Tls(Arc::new(error)))?;
+        let stream = tls
+            .connector
+            .connect(name, tcp)
+            .await
+            .map_err(|error| DialError::Tls(Arc::new(error)))?;
         if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
             h2(TokioIo::new(stream), tracker).await
         } else {
@@ -113,12 +126,17 @@ impl Dialler {
             Some(address) => vec![address],
             None => {
                 let found = tokio::net::lookup_host((self.host.as_str(), self.port)).await;
-                found.map_err(|error| DialError::Resolve(Arc::new(error)))?.collect()
+                found
+                    .map_err(|error| DialError::Resolve(Arc::new(error)))?
+                    .collect()
             }
         };
         let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
         for address in addresses {
-            match TcpStream::connect(address).await.and_then(|tcp| tcp.set_nodelay(true).map(|()| tcp)) {
+            match TcpStream::connect(address)
+                .await
+                .and_then(|tcp| tcp.set_nodelay(true).map(|()| tcp))
+            {
                 Ok(tcp) => return Ok(tcp),
                 Err(error) => last = error,
             }
@@ -131,11 +149,18 @@ async fn h1<IO>(io: TokioIo<IO>, tracker: &TaskTracker) -> Result<Sender, DialEr
 where
     IO: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
-    let handshake = http1::Builder::new().preserve_header_case(true).handshake::<_, RequestBody>(io);
-    let (sender, connection) = handshake.await.map_err(|error| DialError::Http(Arc::new(error)))?;
+    let handshake = http1::Builder::new()
+        .preserve_header_case(true)
+        .handshake::<_, RequestBody>(io);
+    let (sender, connection) = handshake
+        .await
+        .map_err(|error| DialError::Http(Arc::new(error)))?;
     tracker.spawn(async move {
         if let Err(error) = connection.await {
-            tracing::debug!(error = &error as &dyn std::error::Error, "an upstream connection ended");
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "an upstream connection ended"
+            );
         }
     });
     Ok(Sender::H1(sender))
@@ -154,10 +179,15 @@ where
         .keep_alive_interval(Duration::from_secs(20))
         .keep_alive_timeout(Duration::from_secs(20))
         .handshake::<_, RequestBody>(io);
-    let (sender, connection) = handshake.await.map_err(|error| DialError::Http(Arc::new(error)))?;
+    let (sender, connection) = handshake
+        .await
+        .map_err(|error| DialError::Http(Arc::new(error)))?;
     tracker.spawn(async move {
         if let Err(error) = connection.await {
-            tracing::debug!(error = &error as &dyn std::error::Error, "an upstream connection ended");
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "an upstream connection ended"
+            );
         }
     });
     Ok(Sender::H2(sender))

@@ -63,7 +63,10 @@ impl UpstreamError {
 
     /// Whether the upstream was too slow (504), rather than not there (502).
     pub fn is_timeout(&self) -> bool {
-        matches!(self, UpstreamError::NoReply(_) | UpstreamError::Dial(DialError::Timeout(_)))
+        matches!(
+            self,
+            UpstreamError::NoReply(_) | UpstreamError::Dial(DialError::Timeout(_))
+        )
     }
 }
 
@@ -147,7 +150,8 @@ impl Upstream {
         let key = (target.scheme == Scheme::Https, target.host.clone(), target.port);
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         let make = || {
-            let dialler = dial::Dialler::new(target, self.connect_to, self.config.connect_timeout, &self.trust);
+            let dialler =
+                dial::Dialler::new(target, self.connect_to, self.config.connect_timeout, &self.trust);
             Arc::new(HostPool::new(dialler, self.tracker.clone()))
         };
         hosts.entry(key).or_insert_with(make).clone()
@@ -169,13 +173,24 @@ async fn send_on(
 fn address(request: &mut Request<RequestBody>, target: &Target, lease: &Lease) -> Result<(), UpstreamError> {
     let path = target.path_and_query.as_str();
     if lease.is_h2() {
-        let scheme = if target.scheme == Scheme::Https { "https" } else { "http" };
-        let uri = Uri::builder().scheme(scheme).authority(target.authority()).path_and_query(path).build();
+        let scheme = if target.scheme == Scheme::Https {
+            "https"
+        } else {
+            "http"
+        };
+        let uri = Uri::builder()
+            .scheme(scheme)
+            .authority(target.authority())
+            .path_and_query(path)
+            .build();
         *request.uri_mut() = uri.map_err(UpstreamError::Target)?;
         *request.version_mut() = Version::HTTP_2;
         request.headers_mut().remove(http::header::HOST);
     } else {
-        *request.uri_mut() = Uri::builder().path_and_query(path).build().map_err(UpstreamError::Target)?;
+        *request.uri_mut() = Uri::builder()
+            .path_and_query(path)
+            .build()
+            .map_err(UpstreamError::Target)?;
         *request.version_mut() = Version::HTTP_11;
         let host = HeaderValue::from_str(&target.authority()).map_err(|e| UpstreamError::Target(e.into()))?;
         request.headers_mut().insert(http::header::HOST, host);

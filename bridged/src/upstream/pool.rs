@@ -80,7 +80,12 @@ impl Drop for Stream {
 
 impl HostPool {
     pub(super) fn new(dialler: Dialler, tracker: TaskTracker) -> HostPool {
-        HostPool { dialler, tracker, connections: Mutex::default(), dialling: tokio::sync::Mutex::default() }
+        HostPool {
+            dialler,
+            tracker,
+            connections: Mutex::default(),
+            dialling: tokio::sync::Mutex::default(),
+        }
     }
 
     /// A connection that can take a request now.
@@ -115,7 +120,10 @@ impl HostPool {
     async fn dial(self: &Arc<Self>) -> Result<Lease, DialError> {
         match self.dialler.dial(&self.tracker).await? {
             Sender::H2(sender) => {
-                let shared = Shared { sender, streams: Arc::new(AtomicUsize::new(1)) };
+                let shared = Shared {
+                    sender,
+                    streams: Arc::new(AtomicUsize::new(1)),
+                };
                 let mut connections = self.lock();
                 connections.speaks_h1 = false;
                 connections.shared.push(shared.clone());
@@ -131,11 +139,21 @@ impl HostPool {
 
     fn shared(self: &Arc<Self>, shared: Shared, reused: bool) -> Lease {
         let stream = Some(Stream(shared.streams));
-        Lease { sender: Sender::H2(shared.sender), stream, pool: self.clone(), reused }
+        Lease {
+            sender: Sender::H2(shared.sender),
+            stream,
+            pool: self.clone(),
+            reused,
+        }
     }
 
     fn own(self: &Arc<Self>, sender: Sender, reused: bool) -> Lease {
-        Lease { sender, stream: None, pool: self.clone(), reused }
+        Lease {
+            sender,
+            stream: None,
+            pool: self.clone(),
+            reused,
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Connections> {
@@ -147,7 +165,10 @@ impl Connections {
     /// The HTTP/2 connection with the most room, its place already taken. Drops dead ones.
     fn with_room(&mut self) -> Option<Shared> {
         self.shared.retain(|shared| !shared.sender.is_closed());
-        let shared = self.shared.iter().min_by_key(|shared| shared.streams.load(Ordering::Relaxed))?;
+        let shared = self
+            .shared
+            .iter()
+            .min_by_key(|shared| shared.streams.load(Ordering::Relaxed))?;
         if shared.streams.load(Ordering::Relaxed) >= STREAMS {
             return None;
         }
@@ -184,7 +205,10 @@ impl Lease {
         if let Sender::H1(sender) = self.sender {
             let mut connections = self.pool.lock();
             if connections.idle.len() < IDLE && !sender.is_closed() {
-                connections.idle.push(Idle { sender, since: Instant::now() });
+                connections.idle.push(Idle {
+                    sender,
+                    since: Instant::now(),
+                });
             }
         }
     }

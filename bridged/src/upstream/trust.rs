@@ -38,7 +38,10 @@ impl Trust {
         let mut roots = RootCertStore::empty();
         let system = rustls_native_certs::load_native_certs();
         for error in &system.errors {
-            tracing::warn!(error = error as &dyn std::error::Error, "a system certificate cannot be read");
+            tracing::warn!(
+                error = error as &dyn std::error::Error,
+                "a system certificate cannot be read"
+            );
         }
         roots.add_parsable_certificates(system.certs);
         for path in extra {
@@ -58,9 +61,12 @@ impl Trust {
 }
 
 fn add_file(roots: &mut RootCertStore, path: &Path) -> Result<(), TrustError> {
-    let failed = || TrustError::File { path: path.to_owned() };
-    let certificates: Vec<_> =
-        CertificateDer::pem_file_iter(path).and_then(Iterator::collect).map_err(|_| failed())?;
+    let failed = || TrustError::File {
+        path: path.to_owned(),
+    };
+    let certificates: Vec<_> = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect)
+        .map_err(|_| failed())?;
     let (added, _) = roots.add_parsable_certificates(certificates);
     if added == 0 { Err(failed()) } else { Ok(()) }
 }
