@@ -19,7 +19,8 @@ enum Turn {
 pub(super) fn read(tail: &VecDeque<Json<'_>>, limits: &Limits, found: &mut Inspection) {
     let mut prompt_open = true;
     for item in tail.iter().rev() {
-        let [of_type, role, content, call_id] = item.members(["type", "role", "content", "call_id"]);
+        let [of_type, role, content, call_id, id] =
+            item.members(["type", "role", "content", "call_id", "id"]);
         match turn(of_type, role) {
             Turn::Aside => {}
             Turn::User if prompt_open => {
@@ -29,7 +30,8 @@ pub(super) fn read(tail: &VecDeque<Json<'_>>, limits: &Limits, found: &mut Inspe
             Turn::User => {}
             Turn::ToolResult => {
                 prompt_open = false;
-                found.add_tool_result(call_id, None, limits);
+                // A local shell's output names its call as its own id.
+                found.add_tool_result(call_id.or(id), None, limits);
             }
             Turn::Model => break,
         }
@@ -45,8 +47,9 @@ fn turn(of_type: Option<Json<'_>>, role: Option<Json<'_>>) -> Turn {
             Some("system" | "developer") => Turn::Aside,
             _ => Turn::Model,
         },
-        Some("additional_tools" | "item_reference") => Turn::Aside,
-        Some(name) if name.ends_with("_call_output") => Turn::ToolResult,
+        Some("additional_tools" | "item_reference" | "compaction_trigger") => Turn::Aside,
+        Some("mcp_approval_response") => Turn::ToolResult,
+        Some(name) if name.ends_with("_output") => Turn::ToolResult,
         Some(_) => Turn::Model,
     }
 }

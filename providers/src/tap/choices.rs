@@ -173,13 +173,14 @@ impl Choices {
                 } else {
                     ToolKind::Function
                 };
-                let (id, name, arguments) = Default::default();
+                let (id, name, server, arguments) = Default::default();
                 self.calls.push(Slot {
                     choice,
                     index,
                     call: ToolCall {
                         id,
                         name,
+                        server,
                         arguments,
                         kind,
                         truncated: false,

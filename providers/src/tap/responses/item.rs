@@ -25,6 +25,7 @@ impl Item {
             "function_call" => Some(call(item, ToolKind::Function, "", found)),
             "custom_tool_call" => Some(call(item, ToolKind::Custom, "", found)),
             "mcp_call" => Some(call(item, ToolKind::Mcp, "", found)),
+            "program" => Some(call(item, ToolKind::Server, "program", found)),
             // Tools built into the model: those that the client must run name the call, the provider's own do not.
             other => Some(call(item, ToolKind::Server, other.strip_suffix("_call")?, found)),
         }
@@ -118,14 +119,19 @@ fn reasoning(item: Json<'_>, found: &Found) -> Item {
 /// A tool call; `built_in` is the name of one whose type says what it does.
 fn call(item: Json<'_>, kind: ToolKind, built_in: &str, found: &Found) -> Item {
     let [call_id, id, name, status] = item.members(["call_id", "id", "name", "status"]);
+    let [label, namespace, execution] = item.members(["server_label", "namespace", "execution"]);
     let word = |json: Option<Json<'_>>| {
         json.and_then(Json::text)
             .map(|word| text::short(&word))
             .unwrap_or_default()
     };
-    let kind = match kind {
-        ToolKind::Server if call_id.is_some_and(|id| id.inner().is_some()) => ToolKind::Custom,
-        other => other,
+    let by_client = call_id.is_some_and(|id| id.inner().is_some())
+        && built_in != "program"
+        && !execution.is_some_and(|by| by.is_text("server"));
+    let kind = if kind == ToolKind::Server && by_client {
+        ToolKind::Custom
+    } else {
+        kind
     };
     let (arguments, cut) = arguments(item, found);
     Item::Call(ToolCall {
@@ -135,6 +141,10 @@ fn call(item: Json<'_>, kind: ToolKind, built_in: &str, found: &Found) -> Item {
         } else {
             text::short(built_in)
         },
+        server: label
+            .or(namespace)
+            .and_then(Json::text)
+            .map(|server| text::short(&server)),
         arguments,
         kind,
         truncated: cut || status.is_some_and(|status| status.is_text("incomplete")),
