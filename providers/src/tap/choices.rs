@@ -144,7 +144,7 @@ impl Choices {
         }
         let arguments = arguments.or(input).filter(|arguments| !arguments.is_null());
         if let Some(object) = arguments.filter(|arguments| arguments.inner().is_none()) {
-            call.truncated |= !text::append(&mut call.arguments, &object.raw(), found.limits.text);
+            call.truncated |= !found.append_text(&mut call.arguments, &object.raw());
         } else if found.count_output(arguments) {
             call.truncated |= !found.append(&mut call.arguments, arguments);
         }

@@ -152,19 +152,14 @@ impl Block {
                 .map(|word| text::short(&word))
                 .unwrap_or_default()
         };
-        let mut whole = String::new();
-        let fits = text::append(
-            &mut whole,
-            &input.map(Json::raw).unwrap_or_default(),
-            found.limits.text,
-        );
+        let (whole, cut) = input.map(|input| found.raw(input)).unwrap_or_default();
         let call = ToolCall {
             id: word(id),
             name: word(name),
             server: server.map(|server| word(Some(server))),
             arguments: String::new(),
             kind,
-            truncated: !fits,
+            truncated: cut,
         };
         Some(Block::Tool { call, input: whole })
     }

@@ -284,6 +284,50 @@ fn limits_hold() {
 }
 
 #[test]
+fn all_texts_together_are_bounded() {
+    let limits = TapLimits {
+        text: 100,
+        ..TapLimits::default()
+    };
+    let mut tap = Tap::of_events(Api::Messages, limits);
+    for index in 0..200 {
+        let start = format!(
+            r#"{{"type":"content_block_start","index":{index},"content_block":{{"type":"tool_use","id":"t{index}","name":"n"}}}}"#
+        );
+        let delta = format!(
+            r#"{{"type":"content_block_delta","index":{index},"delta":{{"type":"input_json_delta","partial_json":"{}"}}}}"#,
+            "x".repeat(90)
+        );
+        tap.push_event(start.as_bytes());
+        tap.push_event(delta.as_bytes());
+    }
+    let facts = tap.finish(true);
+    assert_eq!(facts.tool_calls.len(), 200);
+    assert_eq!(
+        facts
+            .tool_calls
+            .iter()
+            .map(|call| call.arguments.len())
+            .sum::<usize>(),
+        3200
+    );
+    assert!(facts.tool_calls.iter().all(|call| call.truncated));
+}
+
+#[test]
+fn taps_move_between_threads() {
+    fn assert_send<T: Send>(_: &T) {}
+    for coding in [None, Some("gzip"), Some("br"), Some("zstd")] {
+        let head = ReplyHead {
+            status: 200,
+            content_type: None,
+            content_encoding: coding,
+        };
+        assert_send(&Tap::new(Api::Messages, &head, TapLimits::default()));
+    }
+}
+
+#[test]
 fn oversized_parts_are_noted() {
     let event = [
         b"data: {\"id\":\"".as_slice(),

@@ -17,7 +17,7 @@ pub(super) enum Item {
 
 impl Item {
     /// Reads an item; types without a meaning here are `None`.
-    pub(super) fn read(item: Json<'_>, found: &Found) -> Option<Item> {
+    pub(super) fn read(item: Json<'_>, found: &mut Found) -> Option<Item> {
         let of_type = item.member("type")?.text()?;
         match of_type.as_ref() {
             "message" => Some(message(item, found)),
@@ -32,7 +32,7 @@ impl Item {
     }
 
     /// Appends a delta.
-    pub(super) fn append(&mut self, delta: Option<Json<'_>>, found: &Found) {
+    pub(super) fn append(&mut self, delta: Option<Json<'_>>, found: &mut Found) {
         match self {
             Item::Message(text) => {
                 if found.limits.keep_output {
@@ -75,7 +75,7 @@ impl Item {
 }
 
 /// A message; one of the phase `commentary` is a thought.
-fn message(item: Json<'_>, found: &Found) -> Item {
+fn message(item: Json<'_>, found: &mut Found) -> Item {
     let [content, phase] = item.members(["content", "phase"]);
     let is_commentary = phase.is_some_and(|phase| phase.is_text("commentary"));
     let mut texts = Vec::new();
@@ -98,7 +98,7 @@ fn message(item: Json<'_>, found: &Found) -> Item {
 }
 
 /// Reasoning: summaries, and with open models the text itself.
-fn reasoning(item: Json<'_>, found: &Found) -> Item {
+fn reasoning(item: Json<'_>, found: &mut Found) -> Item {
     let [summary, content] = item.members(["summary", "content"]);
     let mut texts = Vec::new();
     for (list, source) in [
@@ -117,7 +117,7 @@ fn reasoning(item: Json<'_>, found: &Found) -> Item {
 }
 
 /// A tool call; `built_in` is the name of one whose type says what it does.
-fn call(item: Json<'_>, kind: ToolKind, built_in: &str, found: &Found) -> Item {
+fn call(item: Json<'_>, kind: ToolKind, built_in: &str, found: &mut Found) -> Item {
     let [call_id, id, name, status] = item.members(["call_id", "id", "name", "status"]);
     let [label, namespace, execution] = item.members(["server_label", "namespace", "execution"]);
     let word = |json: Option<Json<'_>>| {
@@ -152,15 +152,11 @@ fn call(item: Json<'_>, kind: ToolKind, built_in: &str, found: &Found) -> Item {
 }
 
 /// What a call was made with: each type has its own member for it.
-fn arguments(item: Json<'_>, found: &Found) -> (String, bool) {
+fn arguments(item: Json<'_>, found: &mut Found) -> (String, bool) {
     let members = item.members(["arguments", "input", "action", "operation", "queries", "code"]);
     match members.into_iter().flatten().find(|member| !member.is_null()) {
         Some(text) if text.inner().is_some() => found.text(Some(text)),
-        Some(other) => {
-            let mut raw = String::new();
-            let fits = text::append(&mut raw, &other.raw(), found.limits.text);
-            (raw, !fits)
-        }
+        Some(other) => found.raw(other),
         None => (String::new(), false),
     }
 }
