@@ -153,7 +153,7 @@ fn first_output_and_end_are_seen_when_they_come() {
         ("copilot-chat_completions-claude.sse", Some(1), Some(4)),
         ("copilot-completions-no_usage.sse", Some(0), Some(4)),
         (
-            "openai_compatible-chat_completions-same_index_no_done.sse",
+            "openai-compatible-chat_completions-same_index_no_done.sse",
             Some(0),
             Some(1),
         ),
