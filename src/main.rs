@@ -1,2 +1,57 @@
-//! The command line.
-fn main() {}
+//! The `causeway` program: parses the command line, runs one command, exits.
+//!
+//! Exit codes: 0 fine, 1 failed, 2 usage or configuration. Each command is one file; what daemons do is in the
+//! crates `bridged` and `proxyd`.
+
+mod bundle;
+mod ca;
+mod check;
+mod cli;
+mod config;
+mod data_dir;
+mod demo;
+mod env;
+mod failure;
+mod gateway;
+mod logging;
+mod records;
+mod serve;
+mod table;
+mod token;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use cli::{Cli, Command};
+use failure::Failure;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    // Usage errors end the process here, with code 2.
+    let cli = Cli::parse();
+    logging::start(cli.log.as_deref());
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::because("the runtime cannot be started", error))?;
+    let globals = cli.globals;
+    runtime.block_on(async move {
+        match cli.command.unwrap_or_default() {
+            Command::Serve(options) => serve::run(&globals, &options).await,
+            Command::Demo(options) => demo::run(&options).await,
+            Command::Ca(command) => ca::run(&globals, &command),
+            Command::Token(command) => token::run(&globals, command).await,
+            Command::Env(options) => env::run(&globals, &options),
+            Command::Check => check::run(&globals),
+            Command::Sessions(options) => records::sessions(&globals, options).await,
+            Command::Show(options) => records::show(&globals, &options).await,
+        }
+    })
+}

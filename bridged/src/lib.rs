@@ -1,1 +1,28 @@
-//! Placeholder.
+//! The bridge daemon: takes AI requests, records them, sends them to their providers and relays the replies.
+//!
+//! In come requests with a known sender (from `proxyd`, or on the bridge's own listener); out go the same
+//! bytes to the provider and the provider's own bytes to the client, with a record beside them. Nothing here
+//! knows one provider from another: that is in the crate `providers`. Refused here: certificates and CONNECT.
+//!
+//! The path of a request is [`exchange::exchange`], top to bottom.
+
+pub mod api;
+pub mod app;
+pub mod body;
+pub mod bridge;
+pub mod clock;
+pub mod config;
+mod credential;
+pub mod exchange;
+pub mod headers;
+pub mod identity;
+pub mod metrics;
+pub mod monitor;
+pub mod record;
+pub mod refusal;
+pub mod relay;
+pub mod secret;
+pub mod serve;
+pub mod store;
+pub mod token;
+pub mod upstream;

@@ -33,6 +33,11 @@ pub trait Kind: fmt::Debug + Send + Sync + 'static {
         Transport::Network
     }
 
+    /// The status on which this kind's clients fall back from a WebSocket to plain requests at once.
+    fn websocket_refusal(&self) -> u16 {
+        426
+    }
+
     /// Whether clients put the version into their base URL, so that a leading `/v1` in base-URL mode is theirs.
     fn versioned_base(&self) -> bool {
         false

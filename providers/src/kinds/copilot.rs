@@ -29,6 +29,10 @@ impl Kind for Copilot {
         "copilot"
     }
 
+    fn websocket_refusal(&self) -> u16 {
+        501
+    }
+
     fn endpoint(&self, method: &Method, path: &str) -> Endpoint {
         if *method == Method::POST && path.starts_with("/v1/engines/") && engine_model(path).is_some() {
             return Endpoint::Bridged(Api::Completions);

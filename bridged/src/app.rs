@@ -1,0 +1,206 @@
+//! Everything that a running bridge shares, built once and passed down.
+//!
+//! `App::start` opens the store, starts the writer and the housekeeping, and returns the `App` with a `Running`
+//! that ends it in order: requests first, then the record queue, then the writer.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use providers::{Registry, RegistryProblem};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::record::Recorder;
+use crate::store::{OpenError, Store, StoreError, Writer};
+use crate::token::{self, Tokens};
+use crate::upstream::{Trust, TrustError, Upstream};
+
+/// How often histograms are folded together.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// Why a bridge could not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The store cannot be opened.
+    #[error("the record store cannot be opened")]
+    Open(#[from] OpenError),
+    /// The store cannot be used.
+    #[error("the record store cannot be used")]
+    Store(#[from] StoreError),
+    /// Upstream certificates cannot be checked.
+    #[error("upstream certificates cannot be checked")]
+    Trust(#[from] TrustError),
+    /// The providers contradict each other.
+    #[error("the providers contradict each other")]
+    Providers(Vec<RegistryProblem>),
+    /// The metrics cannot be set up.
+    #[error("the metrics cannot be set up")]
+    Metrics(#[from] metrics_exporter_prometheus::BuildError),
+    /// A listener cannot be opened.
+    #[error("{address} cannot be listened on")]
+    Listen {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// The reason.
+        source: std::io::Error,
+    },
+}
+
+/// What a running bridge shares.
+#[derive(Debug)]
+pub struct App {
+    /// The configuration.
+    pub config: Config,
+    /// Where the date comes from.
+    pub clock: Clock,
+    /// Who may come in.
+    pub tokens: Tokens,
+    /// Records and tokens.
+    pub store: Store,
+    /// The way into the store for requests.
+    pub recorder: Recorder,
+    /// All metrics of the process.
+    pub metrics: Metrics,
+    /// The CA's certificate, which anyone may fetch.
+    pub ca: Option<PublicCa>,
+    /// Every task.
+    pub tracker: TaskTracker,
+    /// Cancelled when the process is to end.
+    pub stopping: CancellationToken,
+    providers: ArcSwap<Providers>,
+}
+
+/// The public part of the CA.
+#[derive(Clone, Debug)]
+pub struct PublicCa {
+    /// The certificate.
+    pub pem: String,
+}
+
+/// The provider instances with their connections.
+#[derive(Debug)]
+pub struct Providers {
+    /// Which request goes where.
+    pub registry: Registry,
+    upstreams: Vec<Upstream>,
+}
+
+impl Providers {
+    fn build(config: &Config, tracker: &TaskTracker) -> Result<Providers, StartError> {
+        let instances = config.providers.iter().map(|provider| provider.instance.clone()).collect();
+        let registry = Registry::new(instances).map_err(StartError::Providers)?;
+        let trust = Trust::load(&config.upstream.extra_ca)?;
+        let make = |(instance, provider): (&Arc<_>, _)| {
+            Upstream::new(Arc::clone(instance), provider, config.upstream.clone(), trust.clone(), tracker.clone())
+        };
+        let upstreams = registry.instances().iter().zip(&config.providers).map(make).collect();
+        Ok(Providers { registry, upstreams })
+    }
+
+    /// The instance at `index` of the registry.
+    pub fn upstream(&self, index: usize) -> Option<&Upstream> {
+        self.upstreams.get(index)
+    }
+
+    /// Every instance.
+    pub fn upstreams(&self) -> impl Iterator<Item = &Upstream> {
+        self.upstreams.iter()
+    }
+
+    /// The name of the instance at `index`.
+    pub fn name(&self, index: usize) -> String {
+        self.upstream(index).map(|upstream| upstream.name.to_string()).unwrap_or_default()
+    }
+}
+
+/// A running bridge's end.
+#[derive(Debug)]
+pub struct Running {
+    writer: Writer,
+}
+
+impl App {
+    /// Starts what a bridge needs besides its listeners.
+    ///
+    /// # Errors
+    /// The store, the providers or the trust roots cannot be used.
+    pub async fn start(
+        config: Config,
+        clock: Clock,
+        ca: Option<PublicCa>,
+    ) -> Result<(Arc<App>, Running), StartError> {
+        let tracker = TaskTracker::new();
+        let metrics = Metrics::new()?;
+        let providers = Providers::build(&config, &tracker)?;
+        for upstream in providers.upstreams() {
+            metrics.provider_info(&upstream.name, upstream.instance.kind.name());
+        }
+        let store = Store::open(&config.database)?;
+        let (queue, jobs) = mpsc::channel(crate::record::QUEUE);
+        let writer = Writer::start(&store, jobs, config.record.durability, metrics.record.clone(), &clock)?;
+        let recorder = Recorder::new(queue, config.record, metrics.record.clone(), tracker.clone());
+        let app = Arc::new(App {
+            tokens: Tokens::load(store.clone()).await?,
+            config,
+            clock,
+            store,
+            recorder,
+            metrics,
+            ca,
+            tracker,
+            stopping: CancellationToken::new(),
+            providers: ArcSwap::from_pointee(providers),
+        });
+        app.keep_house();
+        Ok((app, Running { writer }))
+    }
+
+    /// The provider instances as they are now; a request keeps the set it began with.
+    pub fn providers(&self) -> Arc<Providers> {
+        self.providers.load_full()
+    }
+
+    /// The database's path.
+    pub fn database(&self) -> &PathBuf {
+        &self.config.database
+    }
+
+    fn keep_house(self: &Arc<Self>) {
+        let app = self.clone();
+        self.tracker.spawn(async move {
+            let mut upkeep = tokio::time::interval(UPKEEP);
+            let mut refresh = tokio::time::interval(token::REFRESH);
+            loop {
+                tokio::select! {
+                    _ = upkeep.tick() => app.metrics.run_upkeep(),
+                    _ = refresh.tick() => app.tokens.refresh().await,
+                    () = app.stopping.cancelled() => return,
+                }
+            }
+        });
+    }
+}
+
+impl Running {
+    /// Ends a bridge whose listeners have stopped: waits until `deadline` for what is in flight, then writes what
+    /// is queued. What is still in flight then is left open and becomes aborted at the next start.
+    pub async fn stop(self, app: Arc<App>, grace: Duration) {
+        app.stopping.cancel();
+        app.tracker.close();
+        if tokio::time::timeout(grace, app.tracker.wait()).await.is_err() {
+            tracing::warn!(tasks = app.tracker.len(), "not everything in flight has ended in time");
+        }
+        drop(app);
+        let writer = tokio::task::spawn_blocking(move || self.writer.join());
+        if tokio::time::timeout(grace, writer).await.is_err() {
+            tracing::error!("the record queue could not be written in time");
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! The configuration of the bridge: what the text may say (`*File` types) and what runs (`Config`).
+//!
+//! Text comes in as TOML sections with the environment laid over them (`Source`); out comes a `Config`, or
+//! `Problems`: every problem found, each with its file, key path and cure. Holding a `Config` is proof that
+//! it was checked. Defaults sit beside their reasons in the conversions here.
+
+mod provider;
+mod scalar;
+mod source;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+pub use provider::{Byok, ProviderConfig, ProviderFile};
+pub use scalar::{ByteSize, Span};
+pub use source::{ConfigError, Problems, Source};
+
+/// `[bridge]`: the data plane, the API and the console.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct BridgeFile {
+    /// Address of the bridge's listener.
+    pub listen: Option<String>,
+    /// Largest request body that is buffered.
+    pub max_body: Option<ByteSize>,
+}
+
+/// `[metrics]`: `/metrics`, `/healthz` and `/readyz`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct MetricsFile {
+    /// Address of the metrics listener.
+    pub listen: Option<String>,
+}
+
+/// `[upstream]`: how providers are reached.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct UpstreamFile {
+    /// PEM files trusted beside the system's roots.
+    pub extra_ca: Vec<PathBuf>,
+    /// Longest wait for name look-up, TCP and TLS together.
+    pub connect_timeout: Option<Span>,
+    /// Longest wait for the head of a reply.
+    pub response_timeout: Option<Span>,
+    /// Longest silence inside a reply.
+    pub idle_timeout: Option<Span>,
+}
+
+/// `[store]`: where records are kept.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct StoreFile {
+    /// `sqlite:PATH`; a relative path lies in the data folder.
+    pub url: Option<String>,
+}
+
+/// `[record]`: what is kept of an interception, and how surely.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct RecordFile {
+    /// `metadata`, `prompts` or `full`.
+    pub content: Option<Content>,
+    /// `strict` or `relaxed`.
+    pub durability: Option<Durability>,
+    /// `refuse` or `drop`.
+    pub when_full: Option<WhenFull>,
+}
+
+/// How much of the exchanged text is recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Content {
+    /// Neither prompts nor tool arguments nor thoughts.
+    Metadata,
+    /// The user's prompt, tool calls and thoughts.
+    Prompts,
+    /// The reply's text too.
+    Full,
+}
+
+/// When a record is on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Durability {
+    /// The start before the upstream is called, the end before the client sees the end of the reply.
+    Strict,
+    /// Soon.
+    Relaxed,
+}
+
+/// What happens to a request whose record cannot be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WhenFull {
+    /// It is answered 503.
+    Refuse,
+    /// It is served; the lost record is counted.
+    Drop,
+}
+
+/// The bridge's sections as they stand in the text.
+#[derive(Clone, Debug, Default)]
+pub struct File {
+    /// `[bridge]`
+    pub bridge: BridgeFile,
+    /// `[metrics]`
+    pub metrics: MetricsFile,
+    /// `[upstream]`
+    pub upstream: UpstreamFile,
+    /// `[store]`
+    pub store: StoreFile,
+    /// `[record]`
+    pub record: RecordFile,
+    /// `[[provider]]`
+    pub providers: Vec<ProviderFile>,
+}
+
+/// How providers are reached.
+#[derive(Clone, Debug)]
+pub struct UpstreamConfig {
+    /// PEM files trusted beside the system's roots.
+    pub extra_ca: Vec<PathBuf>,
+    /// Longest wait for name look-up, TCP and TLS together.
+    pub connect_timeout: Duration,
+    /// Longest wait for the head of a reply.
+    pub response_timeout: Duration,
+    /// Longest silence inside a reply.
+    pub idle_timeout: Duration,
+}
+
+/// What is kept of an interception, and how surely.
+#[derive(Clone, Copy, Debug)]
+pub struct RecordConfig {
+    /// How much text is kept.
+    pub content: Content,
+    /// When it is on disk.
+    pub durability: Durability,
+    /// What happens when it cannot be kept.
+    pub when_full: WhenFull,
+}
+
+/// What the bridge runs with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Address of the bridge's listener.
+    pub listen: SocketAddr,
+    /// Address of the metrics listener.
+    pub metrics_listen: SocketAddr,
+    /// Largest request body that is buffered, in bytes.
+    pub max_body: usize,
+    /// How providers are reached.
+    pub upstream: UpstreamConfig,
+    /// Path of the SQLite database.
+    pub database: PathBuf,
+    /// What is recorded.
+    pub record: RecordConfig,
+    /// The provider instances, built-in ones first.
+    pub providers: Vec<ProviderConfig>,
+}
+
+impl Config {
+    /// Turns the text into what runs. Problems are added to `problems`; the result is meant to be used only
+    /// when there are none.
+    pub fn build(file: &File, source: &Source, problems: &mut Problems) -> Config {
+        Config {
+            listen: address(file.bridge.listen.as_deref(), "bridge.listen", ([127, 0, 0, 1], 4001), problems),
+            metrics_listen: address(
+                file.metrics.listen.as_deref(),
+                "metrics.listen",
+                ([127, 0, 0, 1], 2112),
+                problems,
+            ),
+            // Agents send whole conversations with images; 64 MiB is above what any provider accepts.
+            max_body: file.bridge.max_body.map_or(64 << 20, ByteSize::bytes),
+            upstream: upstream(&file.upstream, source, problems),
+            database: database(file.store.url.as_deref(), source, problems),
+            record: RecordConfig {
+                content: file.record.content.unwrap_or(Content::Prompts),
+                durability: file.record.durability.unwrap_or(Durability::Strict),
+                when_full: file.record.when_full.unwrap_or(WhenFull::Refuse),
+            },
+            providers: provider::build(&file.providers, source, problems),
+        }
+    }
+}
+
+/// Reads a listen address, or adds a problem at `key`.
+pub fn address(
+    text: Option<&str>,
+    key: &str,
+    default: impl Into<SocketAddr>,
+    problems: &mut Problems,
+) -> SocketAddr {
+    let default = default.into();
+    let Some(text) = text else { return default };
+    text.parse().unwrap_or_else(|_| {
+        problems.add(key, format!("`{text}` is not an address: write IP:PORT, e.g. `{default}`"));
+        default
+    })
+}
+
+fn upstream(file: &UpstreamFile, source: &Source, problems: &mut Problems) -> UpstreamConfig {
+    let extra_ca: Vec<PathBuf> = file.extra_ca.iter().map(|path| source.beside(path)).collect();
+    for path in extra_ca.iter().filter(|path| !path.is_file()) {
+        problems.add("upstream.extra-ca", format!("{} is not a file that can be read", path.display()));
+    }
+    UpstreamConfig {
+        extra_ca,
+        connect_timeout: file.connect_timeout.map_or(Duration::from_secs(10), Span::duration),
+        // A blocking reply of a reasoning model may take many minutes to begin.
+        response_timeout: file.response_timeout.map_or(Duration::from_secs(900), Span::duration),
+        idle_timeout: file.idle_timeout.map_or(Duration::from_secs(600), Span::duration),
+    }
+}
+
+fn database(url: Option<&str>, source: &Source, problems: &mut Problems) -> PathBuf {
+    let url = url.unwrap_or("sqlite:causeway.db");
+    match url.strip_prefix("sqlite:") {
+        Some(path) if !path.is_empty() => source.in_data_dir(path.trim_start_matches("//")),
+        _ => {
+            problems.add("store.url", format!("`{}` is not supported: write `sqlite:PATH`", shown(url)));
+            PathBuf::new()
+        }
+    }
+}
+
+/// A URL's scheme only: the rest may hold a password.
+fn shown(url: &str) -> &str {
+    url.split_once(':').map_or(url, |(scheme, _)| scheme)
+}

@@ -1,0 +1,173 @@
+//! The metrics of bridged calls, one set of handles per provider, API, model and client.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+use providers::{Api, ReplyFacts, Usage};
+
+use crate::record::Outcome;
+
+/// What tells one set of handles from another.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct CallKey {
+    pub(super) provider: Arc<str>,
+    pub(super) api: Api,
+    pub(super) model: Arc<str>,
+    pub(super) client: &'static str,
+}
+
+/// The handles of one label set.
+pub(super) struct CallHandles {
+    inflight: Gauge,
+    outcomes: [(Outcome, Counter); 4],
+    duration: Histogram,
+    overhead: Histogram,
+    first_token: Histogram,
+    tokens: [Counter; 5],
+    prompts: Counter,
+    tool_calls: Counter,
+    gen_ai: GenAi,
+}
+
+/// The OpenTelemetry names (semantic conventions for generative AI, status Development).
+struct GenAi {
+    input: Histogram,
+    output: Histogram,
+    first_token: Histogram,
+    duration: Histogram,
+}
+
+impl CallHandles {
+    /// Resolves the handles; must run inside `Metrics::resolve`.
+    pub(super) fn new(key: &CallKey) -> CallHandles {
+        let provider = || key.provider.to_string();
+        let model = || key.model.to_string();
+        let api = key.api.as_str();
+        let outcome = |outcome: Outcome| {
+            let counter = counter!("causeway_interceptions_total", "provider" => provider(), "api" => api,
+                "model" => model(), "client" => key.client, "outcome" => outcome.as_str());
+            (outcome, counter)
+        };
+        let tokens = |kind: &'static str| {
+            counter!("causeway_tokens_total", "provider" => provider(), "model" => model(), "type" => kind)
+        };
+        CallHandles {
+            inflight: gauge!("causeway_interceptions_inflight", "provider" => provider()),
+            outcomes: [Outcome::Completed, Outcome::Failed, Outcome::Refused, Outcome::Aborted].map(outcome),
+            duration: histogram!("causeway_request_duration_seconds", "provider" => provider(), "api" => api),
+            overhead: histogram!("causeway_overhead_seconds", "provider" => provider(), "api" => api),
+            first_token: histogram!("causeway_time_to_first_token_seconds", "provider" => provider(), "api" => api),
+            tokens: ["input", "output", "cache_read", "cache_write", "reasoning"].map(tokens),
+            prompts: counter!("causeway_prompts_total", "provider" => provider(), "client" => key.client),
+            tool_calls: counter!("causeway_tool_calls_total", "provider" => provider()),
+            gen_ai: GenAi::new(key),
+        }
+    }
+}
+
+impl GenAi {
+    fn new(key: &CallKey) -> GenAi {
+        let operation = match key.api {
+            Api::Completions => "text_completion",
+            _ => "chat",
+        };
+        let labels = || {
+            [
+                ("gen_ai_operation_name", operation.to_owned()),
+                ("gen_ai_provider_name", key.provider.to_string()),
+                ("gen_ai_request_model", key.model.to_string()),
+            ]
+        };
+        let usage = |kind: &str| {
+            let mut labels = labels().to_vec();
+            labels.push(("gen_ai_token_type", kind.to_owned()));
+            histogram!("gen_ai_client_token_usage", &labels)
+        };
+        GenAi {
+            input: usage("input"),
+            output: usage("output"),
+            first_token: histogram!("gen_ai_server_time_to_first_token", &labels()),
+            duration: histogram!("gen_ai_client_operation_duration", &labels()),
+        }
+    }
+}
+
+/// One call's view of its metrics: keeps the in-flight gauge right whatever happens.
+pub struct CallMetrics {
+    handles: Arc<CallHandles>,
+    inflight: bool,
+}
+
+impl fmt::Debug for CallMetrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CallMetrics")
+    }
+}
+
+impl CallMetrics {
+    pub(super) fn new(handles: Arc<CallHandles>) -> CallMetrics {
+        CallMetrics { handles, inflight: false }
+    }
+
+    /// The call began.
+    pub fn began(&mut self) {
+        self.inflight = true;
+        self.handles.inflight.increment(1.0);
+    }
+
+    /// A user prompt was seen.
+    pub fn prompted(&self) {
+        self.handles.prompts.increment(1);
+    }
+
+    /// The call ended.
+    pub fn ended(
+        &self,
+        outcome: Outcome,
+        total: Duration,
+        overhead: Duration,
+        first_token: Option<Duration>,
+        facts: Option<&ReplyFacts>,
+    ) {
+        let handles = &self.handles;
+        if let Some((_, counter)) = handles.outcomes.iter().find(|(known, _)| *known == outcome) {
+            counter.increment(1);
+        }
+        handles.duration.record(total);
+        handles.overhead.record(overhead);
+        handles.gen_ai.duration.record(total);
+        if let Some(after) = first_token {
+            handles.first_token.record(after);
+            handles.gen_ai.first_token.record(after);
+        }
+        if let Some(facts) = facts {
+            handles.tool_calls.increment(facts.tool_calls.len() as u64);
+            if let Some(usage) = &facts.usage {
+                self.used(usage);
+            }
+        }
+    }
+
+    fn used(&self, usage: &Usage) {
+        let counts = [usage.input, usage.output, usage.cache_read, usage.cache_write, usage.reasoning];
+        for (counter, count) in self.handles.tokens.iter().zip(counts) {
+            counter.increment(count);
+        }
+        #[expect(clippy::cast_precision_loss, reason = "token counts are far below 2^52")]
+        {
+            let input = usage.input + usage.cache_read + usage.cache_write;
+            self.handles.gen_ai.input.record(input as f64);
+            self.handles.gen_ai.output.record(usage.output as f64);
+        }
+    }
+}
+
+impl Drop for CallMetrics {
+    fn drop(&mut self) {
+        if self.inflight {
+            self.handles.inflight.decrement(1.0);
+        }
+    }
+}

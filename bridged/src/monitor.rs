@@ -1,0 +1,58 @@
+//! The metrics listener: `/metrics`, `/healthz`, `/readyz`.
+
+use std::sync::Arc;
+
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+
+use crate::app::App;
+use crate::body::ReplyBody;
+use crate::serve;
+
+/// Serves until the app stops.
+pub async fn run(app: Arc<App>, listener: TcpListener) {
+    let shared = app.clone();
+    serve::accept(app, listener, move |tcp, _| {
+        let app = shared.clone();
+        async move {
+            let stopping = app.stopping.clone();
+            let service = move |request| answer(app.clone(), request);
+            serve::speak_any(TokioIo::new(tcp), &stopping, service).await;
+        }
+    })
+    .await;
+}
+
+async fn answer(app: Arc<App>, request: Request<Incoming>) -> Response<ReplyBody> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here\n".to_owned());
+    }
+    match request.uri().path() {
+        "/metrics" => text(StatusCode::OK, app.metrics.render()),
+        "/healthz" => text(StatusCode::OK, "ok\n".to_owned()),
+        "/readyz" => match unready(&app).await {
+            None => text(StatusCode::OK, "ready\n".to_owned()),
+            Some(reason) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
+        },
+        _ => text(StatusCode::NOT_FOUND, "here are /metrics, /healthz and /readyz\n".to_owned()),
+    }
+}
+
+/// Why the gateway should get no new requests.
+async fn unready(app: &App) -> Option<&'static str> {
+    if app.stopping.is_cancelled() {
+        return Some("stopping");
+    }
+    app.store.token_version().await.err().map(|_| "the record store cannot be read")
+}
+
+fn text(status: StatusCode, text: String) -> Response<ReplyBody> {
+    let mut response = Response::new(ReplyBody::from(text.into_bytes()));
+    *response.status_mut() = status;
+    let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}

@@ -1,0 +1,166 @@
+//! What is recorded of a request, and the way it takes to the store.
+//!
+//! A bridged request makes two events: `Started` before the upstream is called and `Ended` when its reply has
+//! ended. `Recorder` queues them for the store's one writer; a `Recording` is one request's open record and ends
+//! it as aborted when it is dropped unfinished. Invariant: every `Started` is followed by exactly one `Ended`.
+
+mod recorder;
+mod recording;
+
+use std::sync::Arc;
+
+use providers::{Api, ReplyFacts, ToolResult};
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::clock::Micros;
+
+pub use recorder::{Job, QUEUE, RecordError, Recorder};
+pub use recording::{Finish, Recording};
+
+/// How a request reached the gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Through the intercepting proxy.
+    Proxy,
+    /// At the bridge's own address.
+    BaseUrl,
+}
+
+/// Whose credential went to the upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CredentialKind {
+    /// None.
+    None,
+    /// The user's own.
+    Byok,
+    /// The gateway's.
+    Central,
+}
+
+/// How an interception ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The client has the whole reply.
+    Completed,
+    /// The upstream failed, or answered with an error.
+    Failed,
+    /// The gateway answered in the upstream's place.
+    Refused,
+    /// The client left, or the gateway ended, before the reply did.
+    Aborted,
+}
+
+macro_rules! stored {
+    ($type:ty { $($variant:ident = $code:literal, $text:literal;)+ }) => {
+        impl $type {
+            /// The name in the API and in metrics.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+
+            /// The number in the store, which never changes its meaning.
+            pub const fn code(self) -> u8 {
+                match self { $(Self::$variant => $code,)+ }
+            }
+
+            /// The value stored as `code`.
+            pub const fn from_code(code: u8) -> Option<Self> {
+                match code { $($code => Some(Self::$variant),)+ _ => None }
+            }
+
+            /// The value named `text`.
+            pub fn parse(text: &str) -> Option<Self> {
+                match text { $($text => Some(Self::$variant),)+ _ => None }
+            }
+        }
+    };
+}
+
+stored!(Mode { Proxy = 1, "proxy"; BaseUrl = 2, "base_url"; });
+stored!(CredentialKind { None = 0, "none"; Byok = 1, "byok"; Central = 2, "central"; });
+stored!(Outcome { Completed = 1, "completed"; Failed = 2, "failed"; Refused = 3, "refused"; Aborted = 4, "aborted"; });
+
+/// The beginning of an interception.
+#[derive(Debug)]
+pub struct Started {
+    /// The interception's id (UUIDv7).
+    pub id: Uuid,
+    /// The id that the client sees.
+    pub request_id: Uuid,
+    /// The CONNECT that carried the request.
+    pub connect_id: Option<Uuid>,
+    /// Who asked.
+    pub user: Arc<str>,
+    /// The instance's name.
+    pub provider: Arc<str>,
+    /// The instance's kind.
+    pub kind: &'static str,
+    /// The API that was called.
+    pub api: Api,
+    /// The model asked for.
+    pub model: Option<String>,
+    /// The client's name, version and own words.
+    pub client: &'static str,
+    /// The client's version.
+    pub client_version: Option<String>,
+    /// The `User-Agent` header.
+    pub user_agent: Option<String>,
+    /// The client's own session id.
+    pub session_id: Option<String>,
+    /// How the request came in.
+    pub mode: Mode,
+    /// Whose credential goes upstream.
+    pub credential: CredentialKind,
+    /// A masked hint of that credential.
+    pub credential_hint: String,
+    /// Whether a stream was asked for.
+    pub stream: bool,
+    /// Length of the request's body.
+    pub request_bytes: u64,
+    /// When the request's head had arrived.
+    pub started_at: Micros,
+    /// The last user prompt, if it is recorded.
+    pub prompt: Option<String>,
+    /// Whether the prompt was cut.
+    pub prompt_truncated: bool,
+    /// The tool calls that this request answers.
+    pub tool_results: Vec<ToolResult>,
+}
+
+/// The end of an interception.
+#[derive(Debug)]
+pub struct Ended {
+    /// The interception's id.
+    pub id: Uuid,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The HTTP status that the client got, if it got one.
+    pub status: Option<u16>,
+    /// What went wrong, in one word.
+    pub error_kind: Option<String>,
+    /// What went wrong, for a person.
+    pub error_message: Option<String>,
+    /// When the reply's first content passed.
+    pub first_token_at: Option<Micros>,
+    /// When the reply had passed.
+    pub ended_at: Micros,
+    /// Microseconds that the gateway itself took.
+    pub overhead_us: u64,
+    /// Length of the reply's body.
+    pub response_bytes: u64,
+    /// Upstream attempts beyond the first.
+    pub retries: u32,
+    /// What the tap learned.
+    pub facts: Option<ReplyFacts>,
+}
+
+/// One step of an interception on its way to the store.
+#[derive(Debug)]
+pub enum Event {
+    /// It began.
+    Start(Box<Started>),
+    /// It ended.
+    End(Box<Ended>),
+}

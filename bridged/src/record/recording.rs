@@ -1,0 +1,156 @@
+//! One request's open record.
+//!
+//! Made when the start is recorded, ended once: by `finish`, or as aborted when dropped (the client left, the
+//! task was cancelled). It also carries the request's clock: overhead is all the time that was not spent
+//! waiting for the upstream.
+
+use std::time::Duration;
+
+use providers::{Api, ReplyFacts};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::{Ended, Outcome, Recorder};
+use crate::clock::{Clock, Micros};
+use crate::metrics::CallMetrics;
+
+/// How a request ended, as far as the one who ends it knows.
+#[derive(Debug)]
+pub struct Finish {
+    /// The outcome.
+    pub outcome: Outcome,
+    /// What went wrong, in one word.
+    pub error_kind: Option<String>,
+    /// What went wrong, for a person.
+    pub error_message: Option<String>,
+    /// What the tap learned.
+    pub facts: Option<ReplyFacts>,
+}
+
+impl Finish {
+    /// An end without a reply.
+    pub fn failed(outcome: Outcome, kind: &str, message: String) -> Finish {
+        Finish { outcome, error_kind: Some(kind.to_owned()), error_message: Some(message), facts: None }
+    }
+}
+
+/// One request's open record.
+#[derive(Debug)]
+pub struct Recording {
+    recorder: Recorder,
+    clock: Clock,
+    metrics: CallMetrics,
+    id: Uuid,
+    api: Api,
+    started: Instant,
+    waited: Duration,
+    first_token: Option<(Micros, Duration)>,
+    status: Option<u16>,
+    response_bytes: u64,
+    retries: u32,
+    open: bool,
+}
+
+impl Recording {
+    /// Opens the record of a request that began at `started` and whose start has been recorded.
+    pub fn open(
+        recorder: Recorder,
+        clock: Clock,
+        mut metrics: CallMetrics,
+        (id, api): (Uuid, Api),
+        started: Instant,
+    ) -> Recording {
+        metrics.began();
+        Recording {
+            recorder,
+            clock,
+            metrics,
+            id,
+            api,
+            started,
+            waited: Duration::ZERO,
+            first_token: None,
+            status: None,
+            response_bytes: 0,
+            retries: 0,
+            open: true,
+        }
+    }
+
+    /// The interception's id.
+    pub fn id(&self) -> Uuid {
+        self.id
+    }
+
+    /// The API that was called.
+    pub fn api(&self) -> Api {
+        self.api
+    }
+
+    /// Notes time spent waiting for the upstream.
+    pub fn waited(&mut self, span: Duration) {
+        self.waited += span;
+    }
+
+    /// Notes upstream attempts beyond the first.
+    pub fn retried(&mut self) {
+        self.retries += 1;
+    }
+
+    /// Notes the status that the client gets.
+    pub fn answered(&mut self, status: u16) {
+        self.status = Some(status);
+    }
+
+    /// Notes bytes of the reply's body.
+    pub fn passed(&mut self, bytes: usize) {
+        self.response_bytes = self.response_bytes.saturating_add(bytes as u64);
+    }
+
+    /// Notes that the reply's first content passed. Later calls change nothing.
+    pub fn first_token(&mut self) {
+        if self.first_token.is_none() {
+            self.first_token = Some((self.clock.micros(), self.started.elapsed()));
+        }
+    }
+
+    /// Whether the first content has passed.
+    pub fn has_first_token(&self) -> bool {
+        self.first_token.is_some()
+    }
+
+    /// Ends the record. The result resolves when it is committed (strict durability only). Only the first call
+    /// counts.
+    pub fn finish(&mut self, finish: Finish) -> Option<oneshot::Receiver<()>> {
+        if !std::mem::replace(&mut self.open, false) {
+            return None;
+        }
+        let total = self.started.elapsed();
+        let overhead = total.saturating_sub(self.waited);
+        let first_token = self.first_token.map(|(_, after)| after);
+        self.metrics.ended(finish.outcome, total, overhead, first_token, finish.facts.as_ref());
+        self.recorder.end(Ended {
+            id: self.id,
+            outcome: finish.outcome,
+            status: self.status,
+            error_kind: finish.error_kind,
+            error_message: finish.error_message,
+            first_token_at: self.first_token.map(|(at, _)| at),
+            ended_at: self.clock.micros(),
+            overhead_us: u64::try_from(overhead.as_micros()).unwrap_or(u64::MAX),
+            response_bytes: self.response_bytes,
+            retries: self.retries,
+            facts: finish.facts,
+        })
+    }
+}
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        if self.open {
+            let message = "the client closed the connection before the reply began".to_owned();
+            self.finish(Finish::failed(Outcome::Aborted, "client_closed", message));
+        }
+    }
+}

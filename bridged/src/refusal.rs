@@ -1,0 +1,137 @@
+//! What the gateway answers itself, and the one place where that becomes bytes on the wire.
+//!
+//! A refusal has a status, a stable code (also in `x-causeway-reason` and the metric's `reason`) and a message
+//! in the provider's own error shape, so that the client shows it as it would show the provider's. Inner errors
+//! are logged, never sent.
+
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, UPGRADE};
+use http::{Response, StatusCode};
+use providers::{ErrorFacts, ErrorShape};
+use uuid::Uuid;
+
+use crate::body::{CollectError, ReplyBody};
+use crate::headers;
+use crate::identity::IdentityError;
+use crate::record::RecordError;
+use crate::upstream::UpstreamError;
+
+/// Why the gateway answers in the provider's place.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// No instance has this name.
+    #[error("no provider is named in this path: it begins with /<provider>/, e.g. /openai/v1/chat/completions")]
+    UnknownProvider,
+    /// The instance has no such route.
+    #[error("provider `{provider}` has no such route in base-URL mode")]
+    UnknownRoute {
+        /// The instance.
+        provider: String,
+    },
+    /// The sender is not known.
+    #[error(transparent)]
+    Unauthenticated(IdentityError),
+    /// The request names another host than the one that the client connected to.
+    #[error("the request's host is not the one of this connection")]
+    Misdirected,
+    /// WebSockets are not relayed.
+    #[error("WebSockets are not available here: use plain requests")]
+    WebSocket {
+        /// The status on which the client falls back.
+        status: u16,
+    },
+    /// The request body cannot be taken.
+    #[error(transparent)]
+    Body(CollectError),
+    /// There is no credential for the upstream.
+    #[error("provider `{provider}` needs a credential of your own: the gateway holds no key for it")]
+    NoCredential {
+        /// The instance.
+        provider: String,
+    },
+    /// The request cannot be recorded.
+    #[error("the gateway cannot record requests at the moment")]
+    Unrecordable(RecordError),
+    /// The upstream gave no reply.
+    #[error("provider `{provider}` cannot be reached: {error}")]
+    Upstream {
+        /// The instance.
+        provider: String,
+        /// The reason.
+        error: UpstreamError,
+    },
+}
+
+impl Refusal {
+    /// The status.
+    pub fn status(&self) -> u16 {
+        match self {
+            Refusal::UnknownProvider | Refusal::UnknownRoute { .. } => 404,
+            Refusal::Unauthenticated(_) => 401,
+            Refusal::Misdirected => 421,
+            Refusal::WebSocket { status } => *status,
+            Refusal::Body(CollectError::TooLong { .. }) => 413,
+            Refusal::Body(CollectError::TooSlow) => 408,
+            // Every client shows a 400 as it is and none repeats it.
+            Refusal::Body(CollectError::Broken(_)) | Refusal::NoCredential { .. } => 400,
+            Refusal::Unrecordable(_) => 503,
+            Refusal::Upstream { error, .. } if error.is_timeout() => 504,
+            Refusal::Upstream { .. } => 502,
+        }
+    }
+
+    /// One stable word.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Refusal::UnknownProvider => "unknown_provider",
+            Refusal::UnknownRoute { .. } => "unknown_route",
+            Refusal::Unauthenticated(IdentityError::Missing) => "token_missing",
+            Refusal::Unauthenticated(IdentityError::Unknown) => "token_unknown",
+            Refusal::Misdirected => "misdirected",
+            Refusal::WebSocket { .. } => "websocket_unavailable",
+            Refusal::Body(CollectError::TooLong { .. }) => "body_too_long",
+            Refusal::Body(CollectError::TooSlow) => "body_too_slow",
+            Refusal::Body(CollectError::Broken(_)) => "body_broken",
+            Refusal::NoCredential { .. } => "no_credential",
+            Refusal::Unrecordable(_) => "records_unavailable",
+            Refusal::Upstream { error, .. } if error.is_timeout() => "upstream_timeout",
+            Refusal::Upstream { .. } => "upstream_unreachable",
+        }
+    }
+
+    /// Whether the connection cannot be used further: the rest of the request is still on it.
+    fn ends_connection(&self) -> bool {
+        matches!(self, Refusal::Body(_))
+    }
+
+    /// The response on the wire.
+    pub fn respond(&self, shape: ErrorShape, request_id: Uuid) -> Response<ReplyBody> {
+        let status = self.status();
+        let message = format!("Causeway: {self}");
+        let facts =
+            ErrorFacts { status, code: self.code(), message: &message, request_id: &request_id.to_string() };
+        let mut response = Response::new(ReplyBody::from(Bytes::from(providers::error_body(shape, &facts))));
+        *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
+        let head = response.headers_mut();
+        head.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        head.insert(headers::REASON, HeaderValue::from_static(self.code()));
+        match self {
+            // RFC 9110 section 15.5.22 wants the protocol named.
+            Refusal::WebSocket { status: 426 } => {
+                head.insert(UPGRADE, HeaderValue::from_static("HTTP/1.1"));
+            }
+            Refusal::Unrecordable(_) => {
+                head.insert(http::header::RETRY_AFTER, HeaderValue::from_static("5"));
+            }
+            Refusal::Unauthenticated(_) => {
+                head.insert(http::header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"Causeway\""));
+            }
+            _ => {}
+        }
+        if self.ends_connection() {
+            head.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}

@@ -1,0 +1,206 @@
+//! Gateway tokens: `cw_` and 48 hexadecimal digits (192 random bits).
+//!
+//! Only the SHA-256 of a token is ever stored; look-ups go by that hash, so a look-up's time tells nothing of
+//! a token. `Tokens` answers from memory and learns of changes made by other processes from a version number
+//! in the store.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use aws_lc_rs::{digest, rand};
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::clock::Micros;
+use crate::secret::Secret;
+use crate::store::{Store, StoreError};
+
+/// What every gateway token begins with.
+pub const PREFIX: &str = "cw_";
+const RANDOM_BYTES: usize = 24;
+/// How often the store is asked whether tokens have changed.
+pub const REFRESH: Duration = Duration::from_millis(500);
+
+/// The SHA-256 of a token.
+pub type TokenHash = [u8; 32];
+
+/// What a token's holder may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Use AI, read the own records.
+    Member,
+    /// Read everyone's records.
+    Auditor,
+    /// Manage.
+    Admin,
+}
+
+impl Role {
+    /// The name on the command line and in the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Role::Member => "member",
+            Role::Auditor => "auditor",
+            Role::Admin => "admin",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A text that names no role.
+#[derive(Debug, thiserror::Error)]
+#[error("unknown role: one of member, auditor, admin")]
+pub struct UnknownRole;
+
+impl FromStr for Role {
+    type Err = UnknownRole;
+
+    fn from_str(text: &str) -> Result<Role, UnknownRole> {
+        [Role::Member, Role::Auditor, Role::Admin]
+            .into_iter()
+            .find(|role| role.as_str() == text)
+            .ok_or(UnknownRole)
+    }
+}
+
+/// What is stored of a token.
+#[derive(Clone, Debug)]
+pub struct TokenRecord {
+    /// Names the token to operators.
+    pub id: Uuid,
+    /// The token's SHA-256.
+    pub hash: TokenHash,
+    /// Whose it is.
+    pub user: Arc<str>,
+    /// What it allows.
+    pub role: Role,
+    /// When it was made.
+    pub created_at: Micros,
+    /// When it ends.
+    pub expires_at: Option<Micros>,
+    /// When it was revoked.
+    pub revoked_at: Option<Micros>,
+}
+
+impl TokenRecord {
+    /// Whether the token is good at `now`.
+    pub fn is_live(&self, now: Micros) -> bool {
+        self.revoked_at.is_none() && self.expires_at.is_none_or(|end| now < end)
+    }
+}
+
+/// Makes a token.
+///
+/// # Errors
+/// The system has no randomness.
+pub fn generate() -> Result<Secret, aws_lc_rs::error::Unspecified> {
+    let mut bytes = [0_u8; RANDOM_BYTES];
+    rand::fill(&mut bytes)?;
+    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(Secret::new(format!("{PREFIX}{digits}")))
+}
+
+/// The hash under which a token is stored.
+pub fn hash(token: &str) -> TokenHash {
+    let digest = digest::digest(&digest::SHA256, token.as_bytes());
+    let mut hash = TokenHash::default();
+    hash.copy_from_slice(digest.as_ref());
+    hash
+}
+
+/// Whether `text` holds something of a gateway token's form.
+pub fn appears_in(text: &[u8]) -> bool {
+    text.windows(PREFIX.len() + RANDOM_BYTES * 2).any(|window| {
+        window.strip_prefix(PREFIX.as_bytes()).is_some_and(|rest| rest.iter().all(u8::is_ascii_hexdigit))
+    })
+}
+
+/// The tokens in memory.
+#[derive(Debug)]
+pub struct Tokens {
+    store: Store,
+    known: ArcSwap<Known>,
+}
+
+#[derive(Debug)]
+struct Known {
+    version: i64,
+    by_hash: HashMap<TokenHash, Arc<TokenRecord>>,
+}
+
+impl Tokens {
+    /// Reads all tokens from `store`.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn load(store: Store) -> Result<Tokens, StoreError> {
+        let known = Known::read(&store).await?;
+        Ok(Tokens { store, known: ArcSwap::from_pointee(known) })
+    }
+
+    /// The live token with this text. A token made a moment ago by another process is found too.
+    pub async fn find(&self, token: &str, now: Micros) -> Option<Arc<TokenRecord>> {
+        if !token.starts_with(PREFIX) {
+            return None;
+        }
+        let hash = hash(token);
+        if let Some(record) = self.look_up(&hash) {
+            return record.is_live(now).then_some(record);
+        }
+        self.refresh().await;
+        self.look_up(&hash).filter(|record| record.is_live(now))
+    }
+
+    /// Reads the tokens again if the store says that they changed.
+    pub async fn refresh(&self) {
+        let outcome = async {
+            if self.store.token_version().await? != self.known.load().version {
+                self.known.store(Arc::new(Known::read(&self.store).await?));
+            }
+            Ok::<_, StoreError>(())
+        };
+        if let Err(error) = outcome.await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "tokens could not be read again");
+        }
+    }
+
+    fn look_up(&self, hash: &TokenHash) -> Option<Arc<TokenRecord>> {
+        self.known.load().by_hash.get(hash).cloned()
+    }
+}
+
+impl Known {
+    async fn read(store: &Store) -> Result<Known, StoreError> {
+        // The version is read first: a change in between is then seen at the next refresh.
+        let version = store.token_version().await?;
+        let records = store.tokens().await?;
+        let by_hash = records.into_iter().map(|record| (record.hash, Arc::new(record))).collect();
+        Ok(Known { version, by_hash })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_recognised_inside_other_text() {
+        let token = generate().unwrap();
+        assert_eq!(token.expose().len(), 51);
+        let header = format!("Bearer {}", token.expose());
+        assert!(appears_in(header.as_bytes()));
+        assert!(!appears_in(b"Bearer cw_short"));
+        assert!(!appears_in(b""));
+        assert_ne!(hash(token.expose()), hash("cw_other"));
+    }
+}

@@ -1,0 +1,93 @@
+//! An upstream's reply body. It holds its connection and gives it back once it has ended; dropped before that,
+//! it cancels the reply upstream (HTTP/2: reset of the stream; HTTP/1.1: the connection is closed).
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::pool::Lease;
+use crate::body::ReplyError;
+
+/// An upstream's reply body.
+#[derive(Debug)]
+pub struct UpstreamBody(Source);
+
+#[derive(Debug)]
+enum Source {
+    Network { body: Incoming, lease: Option<Lease> },
+    Simulated { frames: VecDeque<Bytes>, pause: bool },
+}
+
+impl UpstreamBody {
+    pub(super) fn network(body: Incoming, lease: Lease) -> UpstreamBody {
+        let mut body = UpstreamBody(Source::Network { body, lease: Some(lease) });
+        body.release_at_end();
+        body
+    }
+
+    pub(super) fn simulated(frames: Vec<Bytes>) -> UpstreamBody {
+        UpstreamBody(Source::Simulated { frames: frames.into(), pause: false })
+    }
+
+    fn release_at_end(&mut self) {
+        if let Source::Network { body, lease } = &mut self.0
+            && body.is_end_stream()
+            && let Some(lease) = lease.take()
+        {
+            lease.release();
+        }
+    }
+}
+
+impl Body for UpstreamBody {
+    type Data = Bytes;
+    type Error = ReplyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ReplyError>>> {
+        let frame = match &mut self.0 {
+            Source::Network { body, lease } => {
+                let frame = ready!(Pin::new(body).poll_frame(cx));
+                if frame.is_none() && let Some(lease) = lease.take() {
+                    lease.release();
+                }
+                frame.map(|frame| frame.map_err(ReplyError::Upstream))
+            }
+            Source::Simulated { frames, pause } => {
+                // Each frame is a wake-up of its own, as it is when it comes from a network.
+                *pause = !*pause;
+                if *pause {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                frames.pop_front().map(|frame| Ok(Frame::data(frame)))
+            }
+        };
+        self.release_at_end();
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Source::Network { body, .. } => body.is_end_stream(),
+            Source::Simulated { frames, .. } => frames.is_empty(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Source::Network { body, .. } => body.size_hint(),
+            Source::Simulated { frames, .. } => match frames.front() {
+                Some(only) if frames.len() == 1 => SizeHint::with_exact(only.len() as u64),
+                // A stream, whose length no real provider knows either.
+                _ => SizeHint::default(),
+            },
+        }
+    }
+}

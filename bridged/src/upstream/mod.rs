@@ -1,0 +1,194 @@
+//! The client side: one `Upstream` per provider instance.
+//!
+//! `Upstream::send` takes a request whose headers are ready and returns the reply's head; the body streams on
+//! through `UpstreamBody`, which gives the connection back when it has ended. The path is `pool` (which
+//! connection), `dial` (making one), `body` (the reply). Invariant: a request is sent at most once, except
+//! that one which a reused connection returned unsent goes out on a fresh one.
+
+mod body;
+mod dial;
+mod pool;
+mod trust;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, Uri, Version};
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
+use providers::{Instance, Scheme, Target};
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+use crate::body::RequestBody;
+use crate::config::{Byok, ProviderConfig, UpstreamConfig};
+use crate::secret::Secret;
+
+pub use body::UpstreamBody;
+pub use dial::DialError;
+use pool::{HostPool, Lease, Sender};
+pub use trust::{Trust, TrustError};
+
+/// Why an upstream gave no reply.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UpstreamError {
+    /// No connection could be made.
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    /// The connection broke before the reply's head.
+    #[error("the connection broke before a reply came")]
+    Broken(#[source] hyper::Error),
+    /// The reply's head did not come in time.
+    #[error("no reply within {} s", .0.as_secs())]
+    NoReply(Duration),
+    /// The request cannot be put on the wire.
+    #[error("the request's target is not a URL")]
+    Target(#[source] http::Error),
+}
+
+impl UpstreamError {
+    /// One word for metrics and records.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            UpstreamError::Dial(error) => error.kind(),
+            UpstreamError::Broken(_) => "broken",
+            UpstreamError::NoReply(_) => "timeout",
+            UpstreamError::Target(_) => "target",
+        }
+    }
+
+    /// Whether the upstream was too slow (504), rather than not there (502).
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, UpstreamError::NoReply(_) | UpstreamError::Dial(DialError::Timeout(_)))
+    }
+}
+
+/// A provider instance with its connections.
+#[derive(Debug)]
+pub struct Upstream {
+    /// Name, kind, base URL, claimed hosts.
+    pub instance: Arc<Instance>,
+    /// The instance's name, to be shared.
+    pub name: Arc<str>,
+    /// Whose credentials it takes.
+    pub byok: Byok,
+    /// The gateway's own keys.
+    pub keys: Vec<Secret>,
+    connect_to: Option<SocketAddr>,
+    config: UpstreamConfig,
+    trust: Trust,
+    tracker: TaskTracker,
+    /// One a host and port: a few, because only claimed hosts and the base URL are ever called.
+    hosts: Mutex<HashMap<HostKey, Arc<HostPool>>>,
+}
+
+type HostKey = (bool, String, u16);
+
+impl Upstream {
+    /// An instance without connections.
+    pub fn new(
+        instance: Arc<Instance>,
+        provider: &ProviderConfig,
+        config: UpstreamConfig,
+        trust: Trust,
+        tracker: TaskTracker,
+    ) -> Upstream {
+        Upstream {
+            name: Arc::from(instance.name.as_str()),
+            instance,
+            byok: provider.byok,
+            keys: provider.keys.clone(),
+            connect_to: provider.connect_to,
+            config,
+            trust,
+            tracker,
+            hosts: Mutex::default(),
+        }
+    }
+
+    /// Longest silence inside a reply.
+    pub fn idle_timeout(&self) -> Duration {
+        self.config.idle_timeout
+    }
+
+    /// Sends a request whose headers are those of the client, filtered. The URI and `Host` are set here.
+    ///
+    /// # Errors
+    /// There is no connection, or no reply in time.
+    pub async fn send(
+        &self,
+        target: &Target,
+        mut request: Request<RequestBody>,
+    ) -> Result<Response<UpstreamBody>, UpstreamError> {
+        let deadline = Instant::now() + self.config.response_timeout;
+        let pool = self.pool(target);
+        loop {
+            let lease = pool.lease().await?;
+            let reused = lease.is_reused();
+            address(&mut request, target, &lease)?;
+            let outcome = tokio::time::timeout_at(deadline, send_on(lease, request)).await;
+            match outcome {
+                Err(_) => return Err(UpstreamError::NoReply(self.config.response_timeout)),
+                Ok(Ok(response)) => return Ok(response),
+                Ok(Err(mut failed)) => match failed.take_message() {
+                    // The upstream closed an idle connection just as it was picked: nothing was sent on it.
+                    Some(unsent) if reused => request = unsent,
+                    _ => return Err(UpstreamError::Broken(failed.into_error())),
+                },
+            }
+        }
+    }
+
+    fn pool(&self, target: &Target) -> Arc<HostPool> {
+        let key = (target.scheme == Scheme::Https, target.host.clone(), target.port);
+        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let make = || {
+            let dialler = dial::Dialler::new(target, self.connect_to, self.config.connect_timeout, &self.trust);
+            Arc::new(HostPool::new(dialler, self.tracker.clone()))
+        };
+        hosts.entry(key).or_insert_with(make).clone()
+    }
+}
+
+async fn send_on(
+    mut lease: Lease,
+    request: Request<RequestBody>,
+) -> Result<Response<UpstreamBody>, TrySendError<Request<RequestBody>>> {
+    let response = match lease.sender() {
+        Sender::H1(sender) => sender.try_send_request(request).await?,
+        Sender::H2(sender) => sender.try_send_request(request).await?,
+    };
+    Ok(response.map(|body: Incoming| UpstreamBody::network(body, lease)))
+}
+
+/// Sets URI, version and `Host` as the connection's protocol wants them.
+fn address(request: &mut Request<RequestBody>, target: &Target, lease: &Lease) -> Result<(), UpstreamError> {
+    let path = target.path_and_query.as_str();
+    if lease.is_h2() {
+        let scheme = if target.scheme == Scheme::Https { "https" } else { "http" };
+        let uri = Uri::builder().scheme(scheme).authority(target.authority()).path_and_query(path).build();
+        *request.uri_mut() = uri.map_err(UpstreamError::Target)?;
+        *request.version_mut() = Version::HTTP_2;
+        request.headers_mut().remove(http::header::HOST);
+    } else {
+        *request.uri_mut() = Uri::builder().path_and_query(path).build().map_err(UpstreamError::Target)?;
+        *request.version_mut() = Version::HTTP_11;
+        let host = HeaderValue::from_str(&target.authority()).map_err(|e| UpstreamError::Target(e.into()))?;
+        request.headers_mut().insert(http::header::HOST, host);
+    }
+    Ok(())
+}
+
+/// A reply made in this process, for the simulated kind.
+pub fn simulated(reply: providers::SimulatedReply) -> Response<UpstreamBody> {
+    let frames: Vec<Bytes> = reply.frames;
+    let mut response = Response::new(UpstreamBody::simulated(frames));
+    *response.status_mut() = http::StatusCode::from_u16(reply.status).unwrap_or_default();
+    let kind = HeaderValue::from_static(reply.content_type);
+    response.headers_mut().insert(http::header::CONTENT_TYPE, kind);
+    response
+}

@@ -1,0 +1,163 @@
+//! A claimed host's connection: TLS with a certificate of our own, then HTTP, then each request to the bridge.
+//!
+//! The host of the CONNECT is authoritative: it decides the certificate and the upstream, and every request must
+//! name it (421 otherwise). Whatever goes wrong here ends the connection; it is never tunnelled instead.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bridged::body::ReplyBody;
+use bridged::exchange::{self, Exchange, Origin};
+use bridged::identity::Identity;
+use bridged::refusal::Refusal;
+use bridged::serve;
+use certs::LeafName;
+use http::header::HOST;
+use http::{Request, Response, Version};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use providers::ErrorShape;
+use rustls::server::Acceptor;
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
+use uuid::Uuid;
+
+use crate::authority::Authority;
+use crate::front::Client;
+use crate::proxy::Proxy;
+
+/// Deadline for the whole ClientHello after the CONNECT.
+const HELLO: Duration = Duration::from_secs(10);
+/// Deadline for the rest of the handshake.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// What an intercepted connection is.
+#[derive(Debug)]
+pub struct Connection {
+    /// The target of its CONNECT.
+    pub target: Authority,
+    /// Who opened it.
+    pub identity: Identity,
+    /// Names it in records.
+    pub id: Uuid,
+}
+
+/// Serves an intercepted connection until either side ends it.
+pub(crate) async fn serve(proxy: Arc<Proxy>, client: Client, connection: Connection) {
+    let Some(stream) = handshake(&proxy, client, &connection.target).await else { return };
+    let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let connection = Arc::new(connection);
+    let stopping = proxy.app.stopping.clone();
+    let service = service_fn(move |request| {
+        let (proxy, connection) = (proxy.clone(), connection.clone());
+        async move { Ok::<_, Infallible>(Box::pin(answer(&proxy, &connection, request)).await) }
+    });
+    let io = TokioIo::new(stream);
+    let ended = if is_h2 {
+        let mut speaking = std::pin::pin!(serve::http2().serve_connection(io, service));
+        tokio::select! {
+            ended = speaking.as_mut() => ended,
+            () = stopping.cancelled() => { speaking.as_mut().graceful_shutdown(); speaking.await }
+        }
+    } else {
+        let mut speaking = std::pin::pin!(serve::http1(serve::IDLE).serve_connection(io, service));
+        tokio::select! {
+            ended = speaking.as_mut() => ended,
+            () = stopping.cancelled() => { speaking.as_mut().graceful_shutdown(); speaking.await }
+        }
+    };
+    if let Err(error) = ended {
+        // Clients drop connections they no longer need: nothing to worry anyone.
+        tracing::debug!(error = &error as &dyn std::error::Error, "an intercepted connection ended");
+    }
+}
+
+async fn handshake(proxy: &Proxy, client: Client, target: &Authority) -> Option<TlsStream<Client>> {
+    let outcome = async {
+        let hello = tokio::time::timeout(HELLO, LazyConfigAcceptor::new(Acceptor::default(), client)).await;
+        let start = hello.map_err(|_| Failed::Slow)?.map_err(Failed::Tls)?;
+        let config = leaf_name(target).and_then(|name| proxy.tls_for(&name).map_err(Failed::Proxy))?;
+        let stream = tokio::time::timeout(HANDSHAKE, start.into_stream(config)).await;
+        stream.map_err(|_| Failed::Slow)?.map_err(Failed::Tls)
+    };
+    match outcome.await {
+        Ok(stream) => {
+            proxy.metrics.handshakes_done.increment(1);
+            Some(stream)
+        }
+        Err(failed) => {
+            match failed {
+                Failed::Slow => proxy.metrics.handshakes_slow.increment(1),
+                _ => proxy.metrics.handshakes_failed.increment(1),
+            }
+            tracing::info!(%target, error = &failed as &dyn std::error::Error, "TLS handshake with a client failed");
+            None
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Failed {
+    #[error("the client did not finish in time")]
+    Slow,
+    #[error("the client and the proxy cannot agree")]
+    Tls(#[source] std::io::Error),
+    #[error("there is no certificate for the host")]
+    Name(#[source] certs::NameError),
+    #[error(transparent)]
+    Proxy(crate::ProxyError),
+}
+
+fn leaf_name(target: &Authority) -> Result<LeafName, Failed> {
+    match target.address {
+        Some(address) => Ok(LeafName::Ip(address)),
+        None => LeafName::parse(&target.host).map_err(Failed::Name),
+    }
+}
+
+async fn answer(proxy: &Proxy, connection: &Connection, request: Request<Incoming>) -> Response<ReplyBody> {
+    let request_id = Uuid::now_v7();
+    if !names_target(&request, &connection.target) {
+        let mut response =
+            exchange::refuse(&proxy.app, &Refusal::Misdirected, shape(proxy, &connection.target), request_id);
+        exchange::mark(response.headers_mut(), request_id);
+        return response;
+    }
+    let target = &connection.target;
+    let exchange = Exchange {
+        origin: Origin::Host { host: target.host.clone(), port: target.port.get() },
+        identity: connection.identity.clone(),
+        connect_id: Some(connection.id),
+        request_id,
+        request,
+    };
+    exchange::exchange(&proxy.app, exchange).await
+}
+
+/// Whether every place in which a request names its host names the one of the CONNECT.
+fn names_target(request: &Request<Incoming>, target: &Authority) -> bool {
+    let in_uri = request.uri().authority().map(|authority| authority.as_str());
+    let hosts = request.headers().get_all(HOST);
+    let mut named = in_uri.is_some() || request.version() == Version::HTTP_10;
+    if in_uri.is_some_and(|value| !target.is_named_by(value)) {
+        return false;
+    }
+    for (index, host) in hosts.iter().enumerate() {
+        if index > 0 || !host.to_str().is_ok_and(|value| target.is_named_by(value)) {
+            return false;
+        }
+        named = true;
+    }
+    named
+}
+
+fn shape(proxy: &Proxy, target: &Authority) -> ErrorShape {
+    let providers = proxy.app.providers();
+    let index = providers.registry.claiming(&target.host, target.port.get());
+    let upstream = index.and_then(|index| providers.upstream(index));
+    upstream.map_or(ErrorShape::OpenAi, |upstream| {
+        upstream.instance.kind.error_shape(providers::Endpoint::Passthrough)
+    })
+}

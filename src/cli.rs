@@ -1,0 +1,176 @@
+//! The command line: names, options and help texts.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use bridged::token::Role;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// An AI governance gateway: sees and records what AI clients do, and changes nothing.
+#[derive(Debug, Parser)]
+#[command(version, about, propagate_version = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) globals: Globals,
+    /// Log level (error, warn, info, debug, trace) or directives such as `proxyd=debug,info`.
+    #[arg(long, global = true, value_name = "LEVEL")]
+    pub(crate) log: Option<String>,
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+/// Where configuration and data are.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Globals {
+    /// Configuration file [default: causeway.toml in the working directory, if present].
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Folder of CA, database and token [default: the platform's data folder].
+    #[arg(long, global = true, value_name = "DIR", env = "CAUSEWAY_DATA_DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run proxy, bridge and metrics in one process (the default).
+    Serve(ServeOptions),
+    /// Try it: start on free ports with a simulated upstream and send one request of every API through it.
+    Demo(DemoOptions),
+    /// The certificate authority.
+    #[command(subcommand)]
+    Ca(CaCommand),
+    /// Gateway tokens.
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Print the settings that lead a client through the gateway.
+    Env(EnvOptions),
+    /// Check the configuration and list every problem.
+    Check,
+    /// List recorded sessions.
+    Sessions(SessionsOptions),
+    /// Show a session or an interception.
+    Show(ShowOptions),
+}
+
+impl Default for Command {
+    fn default() -> Command {
+        Command::Serve(ServeOptions::default())
+    }
+}
+
+#[derive(Debug, Default, Args)]
+pub(crate) struct ServeOptions {
+    /// Write a JSON file with the addresses once everything listens.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ready_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoOptions {
+    /// Exit after the sample requests.
+    #[arg(long)]
+    pub(crate) once: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CaCommand {
+    /// Make the CA; existing files are never overwritten.
+    Init,
+    /// Write the certificate, never the key.
+    Export {
+        /// PEM or DER.
+        #[arg(long, value_enum, default_value_t = Encoding::Pem)]
+        format: Encoding,
+        /// Where to [default: the standard output].
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Describe the CA.
+    Show,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Encoding {
+    Pem,
+    Der,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Make a token and print it; it is not shown again.
+    Create {
+        /// Whose it is.
+        #[arg(long)]
+        user: String,
+        /// member, auditor or admin.
+        #[arg(long, default_value_t = Role::Member)]
+        role: Role,
+        /// How long it is good, e.g. 30d [default: until revoked].
+        #[arg(long, value_name = "SPAN")]
+        expires: Option<String>,
+    },
+    /// List tokens.
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Revoke a token by its id.
+    Revoke {
+        /// The id, as `token list` shows it.
+        id: uuid::Uuid,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EnvOptions {
+    /// The client.
+    #[arg(long, value_enum)]
+    pub(crate) client: Option<Client>,
+    /// Address of the proxy, if it is not the configured one.
+    #[arg(long, value_name = "IP:PORT")]
+    pub(crate) proxy: Option<SocketAddr>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Client {
+    Codex,
+    Claude,
+    Copilot,
+    Vscode,
+    Jetbrains,
+    Curl,
+    Python,
+    Node,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SessionsOptions {
+    /// Print JSON as the API does.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Most sessions to list.
+    #[arg(long, default_value_t = 50)]
+    pub(crate) limit: u32,
+    /// Only this user's.
+    #[arg(long)]
+    pub(crate) user: Vec<String>,
+    /// Only with this client.
+    #[arg(long)]
+    pub(crate) client: Vec<String>,
+    /// Only with this provider.
+    #[arg(long)]
+    pub(crate) provider: Vec<String>,
+    /// Only with this model.
+    #[arg(long)]
+    pub(crate) model: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShowOptions {
+    /// The id of a session or an interception.
+    pub(crate) id: String,
+    /// Print JSON as the API does.
+    #[arg(long)]
+    pub(crate) json: bool,
+}

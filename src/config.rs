@@ -1,0 +1,125 @@
+//! The whole configuration of the program: one file, the environment over it, each daemon's part checked by
+//! the daemon's own crate, all problems reported together.
+
+use std::path::{Path, PathBuf};
+
+use bridged::config::{ConfigError, File, Problems, Source};
+use proxyd::config::{CaFile, ProxyFile};
+
+use crate::cli::Globals;
+use crate::data_dir;
+use crate::failure::Failure;
+
+/// What the program runs with.
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) bridge: bridged::config::Config,
+    pub(crate) proxy: proxyd::config::Config,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) file: Option<PathBuf>,
+}
+
+const SECTIONS: [&str; 8] = ["proxy", "bridge", "metrics", "ca", "upstream", "store", "record", "provider"];
+
+/// Reads and checks the configuration that `globals` name.
+pub(crate) fn load(globals: &Globals) -> Result<Config, Failure> {
+    let data_dir = data_dir::locate(globals.data_dir.as_deref())?;
+    let default = Path::new("causeway.toml");
+    let file = globals.config.clone().or_else(|| default.is_file().then(|| default.to_owned()));
+    let environment = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    Ok(read(file, &data_dir, environment)?)
+}
+
+/// Reads and checks a configuration.
+pub(crate) fn read(
+    file: Option<PathBuf>,
+    data_dir: &Path,
+    environment: impl Iterator<Item = (String, String)>,
+) -> Result<Config, ConfigError> {
+    let mut source = Source::read(file.as_deref(), data_dir, environment)?;
+    let mut problems = Problems::default();
+    let bridge = File {
+        bridge: source.section("bridge", &mut problems),
+        metrics: source.section("metrics", &mut problems),
+        upstream: source.section("upstream", &mut problems),
+        store: source.section("store", &mut problems),
+        record: source.section("record", &mut problems),
+        providers: source.entries("provider", &mut problems),
+    };
+    let proxy: ProxyFile = source.section("proxy", &mut problems);
+    let ca: CaFile = source.section("ca", &mut problems);
+    let config = Config {
+        bridge: bridged::config::Config::build(&bridge, &source, &mut problems),
+        proxy: proxyd::config::Config::build(&proxy, &ca, &source, &mut problems),
+        data_dir: data_dir.to_owned(),
+        file,
+    };
+    source.finish(problems, &SECTIONS)?;
+    Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(text: &str) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("causeway.toml");
+        std::fs::write(&path, text).unwrap();
+        read(Some(path), folder.path(), std::iter::empty()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn nothing_is_needed() {
+        let config = read(None, Path::new("/data"), std::iter::empty()).unwrap();
+        assert_eq!(config.proxy.listen.to_string(), "127.0.0.1:8888");
+        assert_eq!(config.bridge.listen.to_string(), "127.0.0.1:4001");
+        assert_eq!(config.bridge.metrics_listen.to_string(), "127.0.0.1:2112");
+        assert_eq!(config.bridge.providers.len(), 6);
+        assert_eq!(config.bridge.database, Path::new("/data/causeway.db"));
+        assert_eq!(config.proxy.ca_key, Path::new("/data/ca.key"));
+    }
+
+    #[test]
+    fn every_problem_is_reported_at_once() {
+        let text = problems(
+            r#"
+            [proxy]
+            listen = "here"
+            allow-private = ["all"]
+            [record]
+            content = "everything"
+            [store]
+            url = "mysql://user:hunter2@db"
+            [[provider]]
+            name = "openai"
+            byok = "deny"
+            [[provider]]
+            name = "New One"
+            kind = "opnai"
+            [[provider]]
+            name = "twin"
+            kind = "openai"
+            base-url = "https://api.anthropic.com"
+            [extra]
+            "#,
+        );
+        for part in [
+            "proxy.listen: `here`",
+            "proxy.allow-private: `all`",
+            "record: unknown variant `everything`",
+            "store.url: `mysql`",
+            "provider.openai.byok",
+            "provider.New One.name",
+            "provider.New One.kind: `opnai`",
+            "provider.New One.base-url: is missing",
+            "anthropic",
+            "twin",
+            "extra: unknown section",
+        ] {
+            assert!(text.contains(part), "{part} is not in:\n{text}");
+        }
+        assert!(!text.contains("hunter2"));
+    }
+}

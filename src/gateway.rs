@@ -1,0 +1,153 @@
+//! A whole gateway in one process: CA, store, first token, the three listeners, and their end.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bridged::app::{App, PublicCa, Running};
+use bridged::clock::Clock;
+use bridged::secret::Secret;
+use bridged::store::NewToken;
+use bridged::token::{self, Role};
+use bridged::{bridge, monitor, serve};
+use certs::{Authority, Origin};
+use proxyd::Proxy;
+use tokio::net::TcpListener;
+
+use crate::bundle;
+use crate::config::Config;
+use crate::failure::Failure;
+
+/// How long requests in flight may take to end.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// A running gateway.
+pub(crate) struct Gateway {
+    pub(crate) app: Arc<App>,
+    pub(crate) addresses: Addresses,
+    pub(crate) ca: CaFiles,
+    /// The first admin token's file.
+    pub(crate) token_file: PathBuf,
+    /// Whether this start made CA or token.
+    pub(crate) is_first: bool,
+    running: Running,
+}
+
+/// Where a gateway listens.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+pub(crate) struct Addresses {
+    pub(crate) proxy: SocketAddr,
+    pub(crate) bridge: SocketAddr,
+    pub(crate) metrics: SocketAddr,
+}
+
+/// The CA's public files.
+#[derive(Clone, Debug)]
+pub(crate) struct CaFiles {
+    pub(crate) certificate: PathBuf,
+    pub(crate) bundle: PathBuf,
+    pub(crate) fingerprint: String,
+}
+
+impl Gateway {
+    /// Starts everything; the data folder must exist.
+    pub(crate) async fn start(config: Config) -> Result<Gateway, Failure> {
+        let clock = Clock::system();
+        let (authority, origin) = load_ca(&config.proxy, &clock)?;
+        let ca = ca_files(&config, &authority)?;
+        // All ports are taken before anything is made, so that a busy one leaves nothing half started.
+        let proxy_port = listen(config.proxy.listen, "proxy.listen").await?;
+        let bridge_port = listen(config.bridge.listen, "bridge.listen").await?;
+        let metrics_port = listen(config.bridge.metrics_listen, "metrics.listen").await?;
+        let addresses = Addresses {
+            proxy: local(&proxy_port)?,
+            bridge: local(&bridge_port)?,
+            metrics: local(&metrics_port)?,
+        };
+        let public = PublicCa { pem: authority.certificate_pem().to_owned() };
+        let (app, running) = App::start(config.bridge, clock, Some(public))
+            .await
+            .map_err(|error| Failure::because("the gateway cannot start", error))?;
+        let token_file = config.data_dir.join("token");
+        let made = first_token(&app, &token_file).await?;
+        let proxy = Proxy::new(app.clone(), config.proxy, authority)
+            .map_err(|error| Failure::because("the proxy cannot start", error))?;
+        app.tracker.spawn(proxy.run(proxy_port));
+        app.tracker.spawn(bridge::run(app.clone(), bridge_port));
+        app.tracker.spawn(monitor::run(app.clone(), metrics_port));
+        let is_first = made || origin == Origin::Created;
+        Ok(Gateway { app, addresses, ca, token_file, is_first, running })
+    }
+
+    /// Ends it: no new connections, what is in flight may finish, records are written.
+    pub(crate) async fn stop(self) {
+        self.running.stop(self.app, GRACE).await;
+    }
+}
+
+/// Loads the CA; makes one only where the configuration names none.
+pub(crate) fn load_ca(config: &proxyd::config::Config, clock: &Clock) -> Result<(Authority, Origin), Failure> {
+    certs::files::load_or_create(&config.ca_cert, &config.ca_key, &common_name(), clock.now())
+        .map_err(|error| Failure::because("the CA cannot be used", error))
+}
+
+/// The CA's name: it tells the machine, so that two installations do not look alike in a trust store.
+pub(crate) fn common_name() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("Causeway CA {}", host.trim()).trim_end().to_owned()
+}
+
+fn ca_files(config: &Config, authority: &Authority) -> Result<CaFiles, Failure> {
+    let bundle = bundle::write(&config.data_dir, authority.certificate_pem())
+        .map_err(|error| Failure::because("the trust bundle cannot be written", error))?;
+    Ok(CaFiles { certificate: config.proxy.ca_cert.clone(), bundle, fingerprint: authority.fingerprint() })
+}
+
+async fn listen(address: SocketAddr, key: &str) -> Result<TcpListener, Failure> {
+    let listener = serve::listen(address).await;
+    listener.map_err(|error| Failure::because(&format!("{key} must be changed or its port freed"), error))
+}
+
+fn local(listener: &TcpListener) -> Result<SocketAddr, Failure> {
+    listener.local_addr().map_err(|error| Failure::because("a listener has no address", error))
+}
+
+/// Makes sure that the token in `path` is good, making it on the first start. True when it was made.
+async fn first_token(app: &App, path: &Path) -> Result<bool, Failure> {
+    let failed = |error| Failure::because("the admin token cannot be stored", error);
+    let new = NewToken {
+        user: "admin".to_owned(),
+        role: Role::Admin,
+        created_at: app.clock.micros(),
+        expires_at: None,
+    };
+    match std::fs::read_to_string(path) {
+        // The file outlives the database; a token that was revoked stays revoked.
+        Ok(text) => {
+            let secret = Secret::new(text.trim());
+            if app.store.token_by_hash(token::hash(secret.expose())).await.map_err(failed)?.is_none() {
+                app.store.add_token(new, &secret).await.map_err(failed)?;
+            }
+            Ok(false)
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let (_, secret) = app.store.create_token(new).await.map_err(failed)?;
+            write_private(path, secret.expose())
+                .map_err(|error| Failure::because(&format!("{} cannot be written", path.display()), error))?;
+            Ok(true)
+        }
+        Err(error) => Err(Failure::because(&format!("{} cannot be read", path.display()), error)),
+    }
+}
+
+fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    use std::io::Write;
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path)?;
+    writeln!(file, "{text}")?;
+    file.sync_all()
+}

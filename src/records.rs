@@ -1,0 +1,146 @@
+//! `causeway sessions` and `causeway show`: records on the terminal, read straight from the store.
+
+use bridged::store::{Filter, InterceptionRow, Page, SessionRow, Store, StoreError, ThreadRow};
+use serde::Serialize;
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::cli::{Globals, SessionsOptions, ShowOptions};
+use crate::config;
+use crate::failure::Failure;
+use crate::table::{Table, cut, printable};
+
+pub(crate) async fn sessions(globals: &Globals, options: SessionsOptions) -> Result<(), Failure> {
+    let store = open(globals)?;
+    let filter = Filter {
+        user: options.user,
+        client: options.client,
+        provider: options.provider,
+        model: options.model,
+        ..Filter::default()
+    };
+    let page = Page { cursor: None, limit: options.limit.clamp(1, 100_000) };
+    let (rows, next) = store.sessions(filter, page).await.map_err(unreadable)?;
+    if options.json {
+        print_json(&json!({"items": rows, "next": next.map(|cursor| cursor.to_string())}));
+        return Ok(());
+    }
+    let mut table = Table::new(["ACTIVE", "USER", "CLIENT", "MODELS", "REQS", "IN", "OUT", "TOOLS", "SESSION", "LAST PROMPT"]);
+    for row in &rows {
+        table.row([
+            row.last_active_at.get(..19).unwrap_or_default().to_owned(),
+            row.user.clone(),
+            row.clients.join(", "),
+            row.models.join(", "),
+            row.interceptions.to_string(),
+            (row.usage.input + row.usage.cache_read + row.usage.cache_write).to_string(),
+            row.usage.output.to_string(),
+            row.tool_calls.to_string(),
+            row.id.clone(),
+            cut(row.last_prompt.as_deref().unwrap_or("-"), 48),
+        ]);
+    }
+    print!("{table}");
+    Ok(())
+}
+
+pub(crate) async fn show(globals: &Globals, options: &ShowOptions) -> Result<(), Failure> {
+    let store = open(globals)?;
+    if let Ok(id) = Uuid::parse_str(&options.id)
+        && let Some(row) = store.interception(id, None).await.map_err(unreadable)?
+    {
+        if options.json { print_json(&row) } else { print_interception(&row) }
+        return Ok(());
+    }
+    let found = store.session(options.id.clone(), Vec::new()).await.map_err(unreadable)?;
+    if found.is_empty() {
+        return Err(Failure::new(format!("no session or interception has the id `{}`", options.id)));
+    }
+    for (session, threads) in &found {
+        if options.json {
+            print_json(&json!({"session": session, "thread_list": threads}));
+        } else {
+            print_session(&store, session, threads).await?;
+        }
+    }
+    Ok(())
+}
+
+fn open(globals: &Globals) -> Result<Store, Failure> {
+    let config = config::load(globals)?;
+    let path = &config.bridge.database;
+    if !path.exists() {
+        return Err(Failure::new(format!("there are no records at {}: run `causeway serve` first", path.display())));
+    }
+    Store::open(path).map_err(|error| Failure::because("the record store cannot be opened", error))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn unreadable(error: StoreError) -> Failure {
+    Failure::because("the records cannot be read", error)
+}
+
+fn print_json(value: &impl Serialize) {
+    println!("{}", serde_json::to_string_pretty(value).unwrap_or_default());
+}
+
+fn line(name: &str, value: impl Into<Option<String>>) {
+    if let Some(value) = value.into() {
+        println!("{name:<13}{}", printable(&value));
+    }
+}
+
+fn print_interception(row: &InterceptionRow) {
+    line("interception", row.id.to_string());
+    line("request", row.request_id.to_string());
+    line("session", row.session_id.clone());
+    line("user", row.user.clone());
+    line("client", format!("{} {}", row.client, row.client_version.as_deref().unwrap_or_default()));
+    line("provider", format!("{} ({}, {})", row.provider, row.api, row.mode));
+    line("model", row.model.clone());
+    line("answered by", row.model_answered.clone());
+    line("credential", row.credential_hint.as_ref().map(|hint| format!("{} {hint}", row.credential_kind)));
+    line("started", row.started_at.clone());
+    line("duration", row.duration_ms.map(|ms| format!("{ms:.1} ms, of these {} µs here", row.overhead_us.unwrap_or(0))));
+    line("outcome", format!("{} {}", row.outcome.unwrap_or("in flight"), row.status.map(|s| s.to_string()).unwrap_or_default()));
+    line("error", row.error_message.clone());
+    line("finished by", row.finish_reason.clone());
+    for usage in &row.usage {
+        line("tokens", format!(
+            "{} in, {} out, {} cache read, {} cache written ({})",
+            usage.input, usage.output, usage.cache_read, usage.cache_write, usage.source
+        ));
+    }
+    line("prompt", row.prompt.clone());
+    for call in &row.tool_calls {
+        line("tool call", format!("{} {}", call.name, call.arguments));
+    }
+    for thought in &row.thoughts {
+        line("thought", thought.text.clone());
+    }
+    line("output", row.output.clone());
+}
+
+async fn print_session(store: &Store, session: &SessionRow, threads: &[ThreadRow]) -> Result<(), Failure> {
+    line("session", session.id.clone());
+    line("user", session.user.clone());
+    line("clients", session.clients.join(", "));
+    line("models", session.models.join(", "));
+    line("active", format!("{} to {}", session.started_at, session.last_active_at));
+    line("tokens", format!("{} in, {} out", session.usage.input, session.usage.output));
+    for thread in threads {
+        println!("\n{}  {}", thread.started_at, printable(&cut(thread.prompt.as_deref().unwrap_or("(no prompt)"), 100)));
+        for id in &thread.interceptions {
+            let Some(row) = store.interception(*id, None).await.map_err(unreadable)? else { continue };
+            let tools: Vec<&str> = row.tool_calls.iter().map(|call| call.name.as_str()).collect();
+            println!(
+                "  {}  {}  {}  {}",
+                row.id,
+                printable(row.model.as_deref().unwrap_or("-")),
+                row.outcome.unwrap_or("in flight"),
+                printable(&tools.join(", "))
+            );
+        }
+    }
+    Ok(())
+}

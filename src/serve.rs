@@ -1,0 +1,97 @@
+//! `causeway serve`: a gateway until a signal ends it.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::cli::{Globals, ServeOptions};
+use crate::failure::Failure;
+use crate::gateway::Gateway;
+use crate::{config, data_dir, env};
+
+pub(crate) async fn run(globals: &Globals, options: &ServeOptions) -> Result<(), Failure> {
+    let config = config::load(globals)?;
+    data_dir::make(&config.data_dir)?;
+    let _lock = data_dir::lock(&config.data_dir)?;
+    let data_dir = config.data_dir.clone();
+    let signals = Signals::listen()?;
+    let gateway = Gateway::start(config).await?;
+    greet(&gateway);
+    if let Some(path) = &options.ready_file {
+        announce(path, &gateway, &data_dir)?;
+    }
+    signals.first().await;
+    tracing::info!("stopping: requests in flight may end; a second signal ends at once");
+    gateway.stop().await;
+    Ok(())
+}
+
+fn greet(gateway: &Gateway) {
+    let addresses = &gateway.addresses;
+    println!("Causeway is ready.\n");
+    println!("  proxy    http://{}", addresses.proxy);
+    println!("  bridge   http://{}", addresses.bridge);
+    println!("  metrics  http://{}/metrics", addresses.metrics);
+    println!("  CA       {}", gateway.ca.certificate.display());
+    println!("           SHA-256 {}", gateway.ca.fingerprint);
+    println!("  token    {}\n", gateway.token_file.display());
+    if gateway.is_first {
+        println!("Paste this into a shell and start your AI client there:\n");
+        for line in env::exports(None, addresses.proxy, &gateway.ca, &gateway.token_file) {
+            println!("  {line}");
+        }
+        println!("\nThen `causeway sessions` shows what was recorded. For other clients: `causeway env --help`.");
+    }
+}
+
+/// Tells other programs that everything listens: the file appears whole.
+fn announce(path: &Path, gateway: &Gateway, data_dir: &Path) -> Result<(), Failure> {
+    let addresses = &gateway.addresses;
+    let text = json!({
+        "pid": std::process::id(),
+        "proxy": addresses.proxy,
+        "bridge": addresses.bridge,
+        "metrics": addresses.metrics,
+        "data_dir": data_dir,
+    });
+    let draft = path.with_extension("draft");
+    std::fs::write(&draft, text.to_string())
+        .and_then(|()| std::fs::rename(&draft, path))
+        .map_err(|error| Failure::because(&format!("{} cannot be written", path.display()), error))
+}
+
+/// The signals that end a gateway.
+pub(crate) struct Signals {
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    pub(crate) fn listen() -> Result<Signals, Failure> {
+        Ok(Signals {
+            #[cfg(unix)]
+            terminate: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+                .map_err(|error| Failure::because("signals cannot be received", error))?,
+        })
+    }
+
+    /// Waits for the first one; the next ends the process at once.
+    pub(crate) async fn first(mut self) {
+        self.next().await;
+        #[expect(clippy::disallowed_methods, reason = "it ends with the process and must not delay the end")]
+        tokio::spawn(async move {
+            self.next().await;
+            std::process::exit(1);
+        });
+    }
+
+    async fn next(&mut self) {
+        #[cfg(unix)]
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = self.terminate.recv() => {}
+        }
+        #[cfg(not(unix))]
+        let _ = tokio::signal::ctrl_c().await;
+    }
+}

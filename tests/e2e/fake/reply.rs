@@ -1,0 +1,163 @@
+//! What the fake provider answers: a status, headers and a body of frames, each of which may wait for the
+//! test's permit.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+
+use ::bytes::Bytes;
+use http::Response;
+use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
+use hyper::body::{Body, Frame};
+use tokio::sync::{Semaphore, mpsc};
+
+/// What the fake answers on a path.
+#[derive(Clone, Debug)]
+pub(crate) struct Reply {
+    status: u16,
+    headers: Vec<(&'static str, &'static str)>,
+    frames: Vec<Bytes>,
+    gate: Option<Gate>,
+}
+
+impl Reply {
+    /// A JSON body with its length.
+    pub(crate) fn json(body: &'static [u8]) -> Self {
+        Self {
+            status: 200,
+            headers: vec![("content-type", "application/json")],
+            frames: vec![Bytes::from_static(body)],
+            gate: None,
+        }
+    }
+
+    /// A stream of events, one frame for each.
+    pub(crate) fn sse(body: &'static [u8]) -> Self {
+        let headers = vec![
+            ("content-type", "text/event-stream; charset=utf-8"),
+            ("cache-control", "no-cache"),
+        ];
+        Self {
+            status: 200,
+            headers,
+            frames: events(body),
+            gate: None,
+        }
+    }
+
+    /// With another status.
+    pub(crate) fn status(mut self, status: u16) -> Self {
+        self.status = status;
+        self
+    }
+
+    /// With one more header.
+    pub(crate) fn header(mut self, name: &'static str, value: &'static str) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// Held back: after the first frame, each waits for the gate.
+    pub(crate) fn gated(mut self) -> (Self, Gate) {
+        let gate = Gate {
+            permits: Arc::new(Semaphore::new(0)),
+            sent: Arc::default(),
+        };
+        self.gate = Some(gate.clone());
+        (self, gate)
+    }
+
+    /// The body's frames.
+    pub(crate) fn frames(&self) -> &[Bytes] {
+        &self.frames
+    }
+
+    /// The reply on the wire.
+    pub(super) fn response(self) -> Response<UnsyncBoxBody<Bytes, Infallible>> {
+        let mut response = Response::builder().status(self.status);
+        for (name, value) in &self.headers {
+            response = response.header(*name, *value);
+        }
+        let body = match (self.gate, <[Bytes; 1]>::try_from(self.frames)) {
+            (None, Ok([whole])) => Full::new(whole).boxed_unsync(),
+            (gate, Ok(frame)) => paced(frame.into(), gate),
+            (gate, Err(frames)) => paced(frames, gate),
+        };
+        response.body(body).unwrap()
+    }
+}
+
+/// Lets the frames of a reply out one by one.
+#[derive(Clone, Debug)]
+pub(crate) struct Gate {
+    permits: Arc<Semaphore>,
+    sent: Arc<AtomicUsize>,
+}
+
+impl Gate {
+    /// Lets one more frame out.
+    pub(crate) fn let_one_out(&self) {
+        self.permits.add_permits(1);
+    }
+
+    /// Waits for its turn, unless it is the first.
+    async fn pass(&self, index: usize) {
+        if index > 0 {
+            self.permits.acquire().await.unwrap().forget();
+        }
+        self.sent.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// How many frames have been let out so far.
+    pub(crate) fn sent(&self) -> usize {
+        self.sent.load(Ordering::SeqCst)
+    }
+}
+
+/// A body whose frames are sent by a task of their own.
+struct Paced(mpsc::Receiver<Bytes>);
+
+impl Body for Paced {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0
+            .poll_recv(context)
+            .map(|frame| frame.map(|data| Ok(Frame::data(data))))
+    }
+}
+
+fn paced(frames: Vec<Bytes>, gate: Option<Gate>) -> UnsyncBoxBody<Bytes, Infallible> {
+    let (sender, receiver) = mpsc::channel(1);
+    tokio::spawn(async move {
+        for (index, frame) in frames.into_iter().enumerate() {
+            if let Some(gate) = &gate {
+                gate.pass(index).await;
+            }
+            if sender.send(frame).await.is_err() {
+                // The client has left.
+                return;
+            }
+        }
+    });
+    Paced(receiver).boxed_unsync()
+}
+
+/// Cuts a stream's text after each blank line.
+fn events(body: &'static [u8]) -> Vec<Bytes> {
+    let mut frames = Vec::new();
+    let mut rest = body;
+    while let Some(at) = rest.windows(2).position(|pair| pair == b"\n\n") {
+        let (event, after) = rest.split_at(at + 2);
+        frames.push(Bytes::from_static(event));
+        rest = after;
+    }
+    assert!(rest.is_empty(), "the fixture ends with a whole event");
+    frames
+}
