@@ -2,6 +2,7 @@
 //!
 //! Both are bounded: a few compressed bytes can stand for gigabytes.
 
+mod inflate;
 mod stream;
 
 use std::borrow::Cow;

@@ -42,6 +42,11 @@ impl<'a> Cursor<'a> {
         self.peek().is_none()
     }
 
+    /// Where the value at hand begins.
+    pub(crate) fn position(&self) -> usize {
+        self.at
+    }
+
     /// The next byte that is not white space.
     #[inline]
     pub(crate) fn peek(&mut self) -> Option<u8> {

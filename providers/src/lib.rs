@@ -10,6 +10,7 @@
 
 pub mod api;
 pub mod client;
+pub mod edit;
 pub mod encoding;
 pub mod error;
 pub mod inspect;
@@ -27,6 +28,7 @@ mod text;
 
 pub use api::{Api, Endpoint};
 pub use client::{Client, detect};
+pub use edit::{BodyEdit, include_usage};
 pub use encoding::{DecodeError, StreamDecoder, decode_body};
 pub use error::{ErrorFacts, ErrorShape, error_body, error_frame};
 pub use inspect::{InspectProblem, Inspection, Limits, ToolResult, inspect};

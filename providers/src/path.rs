@@ -36,7 +36,7 @@ pub(crate) fn is_plain(path: &str) -> bool {
             .bytes()
             .all(|b| b.is_ascii_graphic() && !matches!(b, b'\\' | b'#' | b'?'))
         && !path.contains("//")
-        && !path.as_bytes().windows(3).any(hidden)
+        && (!path.contains('%') || !path.as_bytes().windows(3).any(hidden))
         && segments(path).all(|segment| segment != "." && segment != "..")
 }
 

@@ -3,6 +3,8 @@
 //! Proxy mode recognises leniently, by the canonical path, and leaves the URL alone, so that no spelling of a path
 //! escapes governance and nothing else on a claimed host changes. Base-URL mode is strict: what is neither bridged
 //! nor on the kind's allow-list is no route.
+//!
+//! A WebSocket upgrade of the responses API is a GET on the wire; ask for it as a POST.
 
 use std::fmt;
 

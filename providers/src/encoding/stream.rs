@@ -7,8 +7,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::mem;
 
-use flate2::write::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
-
+use super::inflate::Inflater;
 use super::{BUFFER, Coding, DecodeError, ZSTD_WINDOW_LOG, codings, is_zlib};
 
 /// Undoes the content encoding of a stream, writing what it yields to `W`.
@@ -19,11 +18,9 @@ pub struct StreamDecoder<W: Write + Default> {
 /// What the bytes go through.
 enum Stage<W: Write + Default> {
     Plain(W),
-    Gzip(Box<MultiGzDecoder<Capped<W>>>),
     /// The first byte of a `deflate` body does not yet tell which of the two it is.
     Undecided(Capped<W>, Vec<u8>),
-    Zlib(Box<ZlibDecoder<Capped<W>>>),
-    Deflate(Box<DeflateDecoder<Capped<W>>>),
+    Inflate(Capped<W>, Box<Inflater>),
     Brotli(Box<brotli::DecompressorWriter<Capped<W>>>),
     Zstd(Box<zstd::stream::write::Decoder<'static, Capped<W>>>),
     /// Nothing more can be read.
@@ -34,8 +31,7 @@ impl<W: Write + Default> fmt::Debug for StreamDecoder<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let stage = match &self.stage {
             Stage::Plain(_) => "Plain",
-            Stage::Gzip(_) => "Gzip",
-            Stage::Undecided(..) | Stage::Zlib(_) | Stage::Deflate(_) => "Deflate",
+            Stage::Undecided(..) | Stage::Inflate(..) => "Inflate",
             Stage::Brotli(_) => "Brotli",
             Stage::Zstd(_) => "Zstd",
             Stage::Failed(_) => "Failed",
@@ -81,11 +77,7 @@ impl<W: Write + Default> StreamDecoder<W> {
                 return Ok(());
             }
             let (sink, first) = (mem::take(sink), mem::take(first));
-            self.stage = if is_zlib(&first) {
-                Stage::Zlib(Box::new(ZlibDecoder::new(sink)))
-            } else {
-                Stage::Deflate(Box::new(DeflateDecoder::new(sink)))
-            };
+            self.stage = Stage::Inflate(sink, Box::new(Inflater::deflate(is_zlib(&first))));
             return self.write(&first);
         }
         self.write(bytes)
@@ -94,9 +86,7 @@ impl<W: Write + Default> StreamDecoder<W> {
     fn write(&mut self, bytes: &[u8]) -> Result<(), DecodeError> {
         let written = match &mut self.stage {
             Stage::Plain(sink) => sink.write_all(bytes),
-            Stage::Gzip(decoder) => write_through(decoder.as_mut(), bytes),
-            Stage::Zlib(decoder) => write_through(decoder.as_mut(), bytes),
-            Stage::Deflate(decoder) => write_through(decoder.as_mut(), bytes),
+            Stage::Inflate(sink, inflater) => inflater.push(bytes, sink),
             Stage::Brotli(decoder) => write_through(decoder.as_mut(), bytes),
             Stage::Zstd(decoder) => write_through(decoder.as_mut(), bytes),
             Stage::Undecided(..) | Stage::Failed(_) => Ok(()),
@@ -112,10 +102,7 @@ impl<W: Write + Default> StreamDecoder<W> {
     pub fn sink(&self) -> &W {
         match &self.stage {
             Stage::Plain(sink) | Stage::Failed(sink) => sink,
-            Stage::Gzip(decoder) => &decoder.get_ref().inner,
-            Stage::Undecided(sink, _) => &sink.inner,
-            Stage::Zlib(decoder) => &decoder.get_ref().inner,
-            Stage::Deflate(decoder) => &decoder.get_ref().inner,
+            Stage::Undecided(sink, _) | Stage::Inflate(sink, _) => &sink.inner,
             Stage::Brotli(decoder) => &decoder.get_ref().inner,
             Stage::Zstd(decoder) => &decoder.get_ref().inner,
         }
@@ -125,10 +112,7 @@ impl<W: Write + Default> StreamDecoder<W> {
     pub fn sink_mut(&mut self) -> &mut W {
         match &mut self.stage {
             Stage::Plain(sink) | Stage::Failed(sink) => sink,
-            Stage::Gzip(decoder) => &mut decoder.get_mut().inner,
-            Stage::Undecided(sink, _) => &mut sink.inner,
-            Stage::Zlib(decoder) => &mut decoder.get_mut().inner,
-            Stage::Deflate(decoder) => &mut decoder.get_mut().inner,
+            Stage::Undecided(sink, _) | Stage::Inflate(sink, _) => &mut sink.inner,
             Stage::Brotli(decoder) => &mut decoder.get_mut().inner,
             Stage::Zstd(decoder) => &mut decoder.get_mut().inner,
         }
@@ -139,7 +123,7 @@ impl<W: Write + Default> Stage<W> {
     fn new(coding: Coding, sink: W, left: u64) -> Result<Stage<W>, W> {
         let capped = Capped { inner: sink, left };
         Ok(match coding {
-            Coding::Gzip => Stage::Gzip(Box::new(MultiGzDecoder::new(capped))),
+            Coding::Gzip => Stage::Inflate(capped, Box::new(Inflater::gzip())),
             Coding::Deflate => Stage::Undecided(capped, Vec::new()),
             Coding::Brotli => Stage::Brotli(Box::new(brotli::DecompressorWriter::new(capped, BUFFER))),
             Coding::Zstd => match zstd_decoder() {

@@ -2,26 +2,26 @@
 
 use std::collections::VecDeque;
 
+use super::outline::Item;
 use super::{Inspection, Limits};
 use crate::json::Json;
 
 /// Walks back from the last message to the model's last turn.
 ///
 /// Instructions of role `system` or `developer` are no turn: one of them at the end does not hide the prompt.
-pub(super) fn read(tail: &VecDeque<Json<'_>>, limits: &Limits, found: &mut Inspection) {
+pub(super) fn read(tail: &VecDeque<Item<'_>>, limits: &Limits, found: &mut Inspection) {
     let mut prompt_open = true;
     for message in tail.iter().rev() {
-        let [role, content, call_id] = message.members(["role", "content", "tool_call_id"]);
-        match role.and_then(Json::text).as_deref() {
+        match message.role().as_deref() {
             Some("system" | "developer") => {}
             Some("user") if prompt_open => {
                 prompt_open = false;
-                prompt(content, limits, found);
+                prompt(message.content, limits, found);
             }
             Some("user") => {}
             Some("tool" | "function") => {
                 prompt_open = false;
-                found.add_tool_result(call_id, None, limits);
+                found.add_tool_result(message.call_id, None, limits);
             }
             _ => break,
         }

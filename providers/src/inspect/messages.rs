@@ -2,22 +2,22 @@
 
 use std::collections::VecDeque;
 
+use super::outline::Item;
 use super::{Inspection, Limits};
 use crate::client;
 use crate::json::Json;
 
 /// Walks back over the user messages at the end; only the last of them can be the prompt.
-pub(super) fn read(tail: &VecDeque<Json<'_>>, limits: &Limits, found: &mut Inspection) {
+pub(super) fn read(tail: &VecDeque<Item<'_>>, limits: &Limits, found: &mut Inspection) {
     let mut is_last = true;
     for message in tail.iter().rev() {
-        let [role, content] = message.members(["role", "content"]);
-        match role.and_then(Json::text).as_deref() {
+        match message.role().as_deref() {
             Some("user") => {}
             Some("system") => continue,
             _ => break,
         }
         let before = found.tool_results.len();
-        let prompt = content.and_then(|content| blocks(content, limits, found));
+        let prompt = message.content.and_then(|content| blocks(content, limits, found));
         // The walk goes backwards, the blocks of one message went forwards.
         if let Some(new) = found.tool_results.get_mut(before..) {
             new.reverse();

@@ -93,10 +93,9 @@ pub fn inspect(api: Api, path: &str, body: &[u8], limits: &Limits) -> Inspection
         (Api::Responses, Conversation::Items(tail)) => responses::read(&tail, limits, &mut found),
         (Api::Messages, Conversation::Items(tail)) => messages::read(&tail, limits, &mut found),
         (Api::Completions, Conversation::Items(tail)) => {
-            tail.iter()
-                .next_back()
-                .into_iter()
-                .for_each(|last| found.set_prompt(*last, limits));
+            if let Some(last) = tail.back().and_then(|item| item.scalar) {
+                found.set_prompt(last, limits);
+            }
         }
     }
     if api == Api::Messages {

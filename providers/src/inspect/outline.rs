@@ -1,7 +1,9 @@
 //! The top level of a request body, in one pass: scalars are read, the conversation's tail is kept as spans.
 //!
-//! The spans are bounded in number; what they point to is parsed only as far back as the prompt requires.
+//! Items are bounded in number and kept as the spans of the few members that tell what they are; what these point to
+//! is parsed only as far back as the prompt requires.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use super::{InspectProblem, Inspection, Limits};
@@ -20,7 +22,20 @@ pub(super) enum Conversation<'a> {
     Absent,
     Text(Json<'a>),
     /// The last items of a list, in order.
-    Items(VecDeque<Json<'a>>),
+    Items(VecDeque<Item<'a>>),
+}
+
+/// One message or input item.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Item<'a> {
+    pub(super) of_type: Option<Json<'a>>,
+    pub(super) role: Option<Json<'a>>,
+    pub(super) content: Option<Json<'a>>,
+    /// The call that a tool result answers, whatever the API calls it.
+    pub(super) call_id: Option<Json<'a>>,
+    pub(super) id: Option<Json<'a>>,
+    /// The item itself, if it is no object.
+    pub(super) scalar: Option<Json<'a>>,
 }
 
 /// Reads the top level; what it says goes into `found`.
@@ -70,13 +85,39 @@ impl<'a> Conversation<'a> {
         }
         let mut tail = VecDeque::new();
         cursor.array(|cursor| {
-            if let Some(item) = cursor.value() {
-                if tail.len() >= limits.items.max(1) {
-                    tail.pop_front();
-                }
-                tail.push_back(item);
+            let item = Item::read(cursor);
+            if cursor.is_broken() {
+                return;
             }
+            if tail.len() >= limits.items.max(1) {
+                tail.pop_front();
+            }
+            tail.push_back(item);
         });
         Conversation::Items(tail)
+    }
+}
+
+impl<'a> Item<'a> {
+    fn read(cursor: &mut Cursor<'a>) -> Item<'a> {
+        let mut item = Item::default();
+        if cursor.peek() != Some(b'{') {
+            item.scalar = cursor.value();
+            return item;
+        }
+        cursor.object(|cursor, key| match key {
+            b"type" => item.of_type = cursor.value(),
+            b"role" => item.role = cursor.value(),
+            b"content" => item.content = cursor.value(),
+            b"call_id" | b"tool_call_id" => item.call_id = cursor.value(),
+            b"id" => item.id = cursor.value(),
+            _ => {}
+        });
+        item
+    }
+
+    /// The role's name.
+    pub(super) fn role(&self) -> Option<Cow<'a, str>> {
+        self.role.and_then(Json::text)
     }
 }

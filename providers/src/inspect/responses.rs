@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::outline::Item;
 use super::{Inspection, Limits};
 use crate::json::Json;
 use crate::text;
@@ -16,20 +17,20 @@ enum Turn {
 }
 
 /// Walks back from the last item to the model's last turn.
-pub(super) fn read(tail: &VecDeque<Json<'_>>, limits: &Limits, found: &mut Inspection) {
+pub(super) fn read(tail: &VecDeque<Item<'_>>, limits: &Limits, found: &mut Inspection) {
     let mut prompt_open = true;
     for item in tail.iter().rev() {
-        let [of_type, role, content, call_id] = item.members(["type", "role", "content", "call_id"]);
-        match turn(of_type, role) {
+        match turn(item) {
             Turn::Aside => {}
             Turn::User if prompt_open => {
                 prompt_open = false;
-                prompt(content, limits, found);
+                prompt(item.content, limits, found);
             }
             Turn::User => {}
             Turn::ToolResult => {
                 prompt_open = false;
-                found.add_tool_result(call_id, None, limits);
+                // A local shell's output names its call as its own id.
+                found.add_tool_result(item.call_id.or(item.id), None, limits);
             }
             Turn::Model => break,
         }
@@ -37,16 +38,17 @@ pub(super) fn read(tail: &VecDeque<Json<'_>>, limits: &Limits, found: &mut Inspe
     found.tool_results.reverse();
 }
 
-fn turn(of_type: Option<Json<'_>>, role: Option<Json<'_>>) -> Turn {
-    let of_type = of_type.and_then(Json::text);
+fn turn(item: &Item<'_>) -> Turn {
+    let of_type = item.of_type.and_then(Json::text);
     match of_type.as_deref() {
-        None | Some("message") => match role.and_then(Json::text).as_deref() {
+        None | Some("message") => match item.role().as_deref() {
             Some("user") => Turn::User,
             Some("system" | "developer") => Turn::Aside,
             _ => Turn::Model,
         },
-        Some("additional_tools" | "item_reference") => Turn::Aside,
-        Some(name) if name.ends_with("_call_output") => Turn::ToolResult,
+        Some("additional_tools" | "item_reference" | "compaction_trigger") => Turn::Aside,
+        Some("mcp_approval_response") => Turn::ToolResult,
+        Some(name) if name.ends_with("_output") => Turn::ToolResult,
         Some(_) => Turn::Model,
     }
 }

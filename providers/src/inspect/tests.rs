@@ -139,10 +139,20 @@ fn responses_tool_results_and_warm_up() {
         Responses,
         r#"{"type":"response.create","generate":false,"input":[{"type":"function_call_output","call_id":"c0"},{"type":"reasoning"},
             {"type":"function_call_output","call_id":"c1","output":"r"},{"type":"custom_tool_call_output","call_id":"c2"},
-            {"type":"function_call_output","call_id":""},{"type":"local_shell_call_output","call_id":"c3"}]}"#,
+            {"type":"function_call_output","call_id":""},{"type":"local_shell_call_output","id":"c3"},{"type":"tool_search_output","call_id":"c4"},
+            {"type":"mcp_approval_response","approve":true}]}"#,
     );
-    assert_eq!(results(&found), [("c1", None), ("c2", None), ("c3", None)]);
+    assert_eq!(
+        results(&found),
+        [("c1", None), ("c2", None), ("c3", None), ("c4", None)]
+    );
     assert!(found.warm_up && found.session_id.is_none());
+}
+
+#[test]
+fn steering_a_response_is_a_prompt() {
+    let body = r#"{"type":"response.steer","previous_response_id":"r","input":[{"type":"message","role":"user","content":"Stop that."}]}"#;
+    assert_eq!(prompt(Responses, body).as_deref(), Some("Stop that."));
 }
 
 #[test]

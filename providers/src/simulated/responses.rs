@@ -72,7 +72,7 @@ pub(super) fn document(script: &Script<'_>) -> Value {
     };
     let usage = json!({
         "input_tokens": script.input_tokens,
-        "input_tokens_details": {"cached_tokens": 0},
+        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
         "output_tokens": script.output_tokens,
         "output_tokens_details": {"reasoning_tokens": 0},
         "total_tokens": script.total_tokens(),

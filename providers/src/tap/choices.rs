@@ -144,7 +144,7 @@ impl Choices {
         }
         let arguments = arguments.or(input).filter(|arguments| !arguments.is_null());
         if let Some(object) = arguments.filter(|arguments| arguments.inner().is_none()) {
-            call.truncated |= !text::append(&mut call.arguments, &object.raw(), found.limits.text);
+            call.truncated |= !found.append_text(&mut call.arguments, &object.raw());
         } else if found.count_output(arguments) {
             call.truncated |= !found.append(&mut call.arguments, arguments);
         }
@@ -173,13 +173,14 @@ impl Choices {
                 } else {
                     ToolKind::Function
                 };
-                let (id, name, arguments) = Default::default();
+                let (id, name, server, arguments) = Default::default();
                 self.calls.push(Slot {
                     choice,
                     index,
                     call: ToolCall {
                         id,
                         name,
+                        server,
                         arguments,
                         kind,
                         truncated: false,

@@ -26,8 +26,19 @@ pub(super) enum Counting {
 const MOST: usize = 64;
 const PATH_MAX: usize = 96;
 
+/// How deep counts may be nested.
+const DEPTH: usize = 2;
+
 /// The names that some counts get in `extra`; others keep their path.
 const EXTRA_NAMES: &[(&str, &str)] = &[
+    (
+        "input_tokens_details.cache_write_tokens_details.ttl_30m_tokens",
+        "cache_write_ttl_30m",
+    ),
+    (
+        "input_tokens_details.cache_write_tokens_details.ttl_12h_tokens",
+        "cache_write_ttl_12h",
+    ),
     ("prompt_tokens_details.audio_tokens", "prompt_audio"),
     ("completion_tokens_details.audio_tokens", "completion_audio"),
     (
@@ -57,15 +68,17 @@ impl Counts {
 
     /// Takes another report in; tells whether it was one.
     pub(super) fn merge(&mut self, usage: Json<'_>) -> bool {
-        Cursor::new(usage.bytes()).object(|cursor, key| {
-            if cursor.peek() == Some(b'{') {
-                cursor.object(|cursor, inner| {
-                    let count = cursor.value().and_then(Json::number);
-                    self.set(&[key, b".", inner], count);
-                });
-            } else {
+        self.merge_below(&mut Cursor::new(usage.bytes()), b"", DEPTH)
+    }
+
+    /// Takes in the counts of the object at hand, whose path ends in a dot unless it is empty.
+    fn merge_below(&mut self, cursor: &mut Cursor<'_>, path: &[u8], depth: usize) -> bool {
+        cursor.object(|cursor, key| {
+            if cursor.peek() != Some(b'{') {
                 let count = cursor.value().and_then(Json::number);
-                self.set(&[key], count);
+                self.set(&[path, key], count);
+            } else if depth > 0 && path.len() + key.len() <= PATH_MAX {
+                self.merge_below(cursor, &[path, key, b"."].concat(), depth - 1);
             }
         })
     }
@@ -211,13 +224,28 @@ mod tests {
                 plain(0, 0, 9, 0, 0),
             ),
             (
-                r#"{"prompt_tokens":"5","completion_tokens":-1,"x":[1,{"y":2}],"z":{"deep":{"a":1}}}"#,
+                r#"{"prompt_tokens":"5","completion_tokens":-1,"x":[1,{"y":2}],"z":{"very":{"deep":{"a":1}}}}"#,
                 plain(0, 0, 0, 0, 0),
             ),
         ];
         for (report, want) in cases {
             assert_eq!(usage(Counting::OpenAi, &[report]), *want, "{report}");
         }
+    }
+
+    #[test]
+    fn nested_counts_are_kept_by_name() {
+        let report = r#"{"input_tokens":50,"input_tokens_details":{"cached_tokens":0,"cache_write_tokens":30,"cache_write_tokens_details":{"ttl_12h_tokens":20,"ttl_30m_tokens":10,"deeper":{"x":1}}},"output_tokens":1,"total_tokens":51}"#;
+        let got = usage(Counting::OpenAi, &[report]);
+        assert_eq!((got.input, got.cache_write), (20, 30));
+        assert_eq!(
+            got.extra,
+            [
+                ("cache_write_ttl_12h".to_owned(), 20),
+                ("cache_write_ttl_30m".to_owned(), 10)
+            ]
+            .into()
+        );
     }
 
     #[test]

@@ -71,6 +71,8 @@ pub struct ToolCall {
     pub id: String,
     /// The tool's name.
     pub name: String,
+    /// The MCP server or the namespace that the tool belongs to, if the reply says so.
+    pub server: Option<String>,
     /// The arguments as the model wrote them.
     pub arguments: String,
     /// Who runs it, and how.

@@ -21,7 +21,12 @@ pub(super) struct Found {
     status: u16,
     counts: Counts,
     output_bytes: usize,
+    /// Bytes of text that may still be kept, over all texts.
+    left: usize,
 }
+
+/// Texts of the longest length that one reply may fill.
+const FULL_TEXTS: usize = 32;
 
 /// The longest error message that is kept, in bytes.
 const MESSAGE_MAX: usize = 2048;
@@ -40,6 +45,7 @@ impl Found {
             status,
             counts: Counts::default(),
             output_bytes: 0,
+            left: limits.text.saturating_mul(FULL_TEXTS),
         }
     }
 
@@ -93,22 +99,42 @@ impl Found {
     /// Keeps a piece of the answer, if it is to be kept.
     pub(super) fn keep_output(&mut self, piece: &str) {
         if self.limits.keep_output && !piece.is_empty() {
-            text::append(self.facts.output.get_or_insert_default(), piece, self.limits.text);
+            let mut output = self.facts.output.take().unwrap_or_default();
+            self.append_text(&mut output, piece);
+            self.facts.output = Some(output);
         }
     }
 
-    /// Appends a piece to a text within the limit; tells whether all of it fitted.
-    pub(super) fn append(&self, whole: &mut String, piece: Option<Json<'_>>) -> bool {
+    /// Appends a piece to a text within the limits; tells whether all of it fitted.
+    pub(super) fn append(&mut self, whole: &mut String, piece: Option<Json<'_>>) -> bool {
         match piece.and_then(Json::text) {
-            Some(piece) => text::append(whole, &piece, self.limits.text),
+            Some(piece) => self.append_text(whole, &piece),
             None => true,
         }
     }
 
-    /// The text within the limit, and whether it was cut.
-    pub(super) fn text(&self, json: Option<Json<'_>>) -> (String, bool) {
-        json.and_then(|json| json.text_within(self.limits.text))
-            .unwrap_or_default()
+    /// Appends text within the limit of one text and that of all together; tells whether all of it fitted.
+    pub(super) fn append_text(&mut self, whole: &mut String, piece: &str) -> bool {
+        let before = whole.len();
+        let room = self.limits.text.saturating_sub(before).min(self.left);
+        let fits = text::append(whole, piece, before + room);
+        self.left = self.left.saturating_sub(whole.len() - before);
+        fits
+    }
+
+    /// The text within the limits, and whether it was cut.
+    pub(super) fn text(&mut self, json: Option<Json<'_>>) -> (String, bool) {
+        let max = self.limits.text.min(self.left);
+        let (text, cut) = json.and_then(|json| json.text_within(max)).unwrap_or_default();
+        self.left = self.left.saturating_sub(text.len());
+        (text, cut)
+    }
+
+    /// The value as it was written, within the limits, and whether it was cut.
+    pub(super) fn raw(&mut self, json: Json<'_>) -> (String, bool) {
+        let mut raw = String::new();
+        let fits = self.append_text(&mut raw, &json.raw());
+        (raw, !fits)
     }
 
     pub(super) fn add_call(&mut self, call: ToolCall) {

@@ -133,8 +133,8 @@ impl Messages {
 impl Block {
     /// Reads a block as it opens, or a whole one; text goes to the output at once.
     fn read(block: Json<'_>, found: &mut Found) -> Option<Block> {
-        let [of_type, id, name, input, content, thinking] =
-            block.members(["type", "id", "name", "input", "text", "thinking"]);
+        let [of_type, id, name, server, input, content, thinking] =
+            block.members(["type", "id", "name", "server_name", "input", "text", "thinking"]);
         let kind = match of_type.and_then(Json::text)?.as_ref() {
             "text" => {
                 found.add_output(content);
@@ -152,18 +152,14 @@ impl Block {
                 .map(|word| text::short(&word))
                 .unwrap_or_default()
         };
-        let mut whole = String::new();
-        let fits = text::append(
-            &mut whole,
-            &input.map(Json::raw).unwrap_or_default(),
-            found.limits.text,
-        );
+        let (whole, cut) = input.map(|input| found.raw(input)).unwrap_or_default();
         let call = ToolCall {
             id: word(id),
             name: word(name),
+            server: server.map(|server| word(Some(server))),
             arguments: String::new(),
             kind,
-            truncated: !fits,
+            truncated: cut,
         };
         Some(Block::Tool { call, input: whole })
     }

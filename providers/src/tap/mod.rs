@@ -38,7 +38,7 @@ pub struct ReplyHead<'a> {
 /// Bounds on what a tap keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TapLimits {
-    /// Bytes kept of one text: an argument, a thought, the output.
+    /// Bytes kept of one text: an argument, a thought, the output. All texts together may fill 32 such.
     pub text: usize,
     /// Tool calls kept, and thoughts kept.
     pub items: usize,
@@ -277,7 +277,7 @@ impl Core {
             Framing::Document { body, .. } => {
                 let whole = self.reader.document(&body, &mut self.found);
                 self.reader.end(&mut self.found);
-                self.found.complete = ended && whole;
+                self.found.complete = whole;
                 self.found.read_error_body(&body);
             }
         }

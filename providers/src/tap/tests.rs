@@ -153,7 +153,7 @@ fn first_output_and_end_are_seen_when_they_come() {
         ("copilot-chat_completions-claude.sse", Some(1), Some(4)),
         ("copilot-completions-no_usage.sse", Some(0), Some(4)),
         (
-            "openai_compatible-chat_completions-same_index_no_done.sse",
+            "openai-compatible-chat_completions-same_index_no_done.sse",
             Some(0),
             Some(1),
         ),
@@ -280,6 +280,50 @@ fn limits_hold() {
             fixture.name
         );
         assert!(!facts.output.as_deref().is_some_and(long), "{}", fixture.name);
+    }
+}
+
+#[test]
+fn all_texts_together_are_bounded() {
+    let limits = TapLimits {
+        text: 100,
+        ..TapLimits::default()
+    };
+    let mut tap = Tap::of_events(Api::Messages, limits);
+    for index in 0..200 {
+        let start = format!(
+            r#"{{"type":"content_block_start","index":{index},"content_block":{{"type":"tool_use","id":"t{index}","name":"n"}}}}"#
+        );
+        let delta = format!(
+            r#"{{"type":"content_block_delta","index":{index},"delta":{{"type":"input_json_delta","partial_json":"{}"}}}}"#,
+            "x".repeat(90)
+        );
+        tap.push_event(start.as_bytes());
+        tap.push_event(delta.as_bytes());
+    }
+    let facts = tap.finish(true);
+    assert_eq!(facts.tool_calls.len(), 200);
+    assert_eq!(
+        facts
+            .tool_calls
+            .iter()
+            .map(|call| call.arguments.len())
+            .sum::<usize>(),
+        3200
+    );
+    assert!(facts.tool_calls.iter().all(|call| call.truncated));
+}
+
+#[test]
+fn taps_move_between_threads() {
+    fn assert_send<T: Send>(_: &T) {}
+    for coding in [None, Some("gzip"), Some("br"), Some("zstd")] {
+        let head = ReplyHead {
+            status: 200,
+            content_type: None,
+            content_encoding: coding,
+        };
+        assert_send(&Tap::new(Api::Messages, &head, TapLimits::default()));
     }
 }
 

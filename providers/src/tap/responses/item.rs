@@ -17,7 +17,7 @@ pub(super) enum Item {
 
 impl Item {
     /// Reads an item; types without a meaning here are `None`.
-    pub(super) fn read(item: Json<'_>, found: &Found) -> Option<Item> {
+    pub(super) fn read(item: Json<'_>, found: &mut Found) -> Option<Item> {
         let of_type = item.member("type")?.text()?;
         match of_type.as_ref() {
             "message" => Some(message(item, found)),
@@ -25,13 +25,14 @@ impl Item {
             "function_call" => Some(call(item, ToolKind::Function, "", found)),
             "custom_tool_call" => Some(call(item, ToolKind::Custom, "", found)),
             "mcp_call" => Some(call(item, ToolKind::Mcp, "", found)),
+            "program" => Some(call(item, ToolKind::Server, "program", found)),
             // Tools built into the model: those that the client must run name the call, the provider's own do not.
             other => Some(call(item, ToolKind::Server, other.strip_suffix("_call")?, found)),
         }
     }
 
     /// Appends a delta.
-    pub(super) fn append(&mut self, delta: Option<Json<'_>>, found: &Found) {
+    pub(super) fn append(&mut self, delta: Option<Json<'_>>, found: &mut Found) {
         match self {
             Item::Message(text) => {
                 if found.limits.keep_output {
@@ -74,7 +75,7 @@ impl Item {
 }
 
 /// A message; one of the phase `commentary` is a thought.
-fn message(item: Json<'_>, found: &Found) -> Item {
+fn message(item: Json<'_>, found: &mut Found) -> Item {
     let [content, phase] = item.members(["content", "phase"]);
     let is_commentary = phase.is_some_and(|phase| phase.is_text("commentary"));
     let mut texts = Vec::new();
@@ -97,7 +98,7 @@ fn message(item: Json<'_>, found: &Found) -> Item {
 }
 
 /// Reasoning: summaries, and with open models the text itself.
-fn reasoning(item: Json<'_>, found: &Found) -> Item {
+fn reasoning(item: Json<'_>, found: &mut Found) -> Item {
     let [summary, content] = item.members(["summary", "content"]);
     let mut texts = Vec::new();
     for (list, source) in [
@@ -116,16 +117,21 @@ fn reasoning(item: Json<'_>, found: &Found) -> Item {
 }
 
 /// A tool call; `built_in` is the name of one whose type says what it does.
-fn call(item: Json<'_>, kind: ToolKind, built_in: &str, found: &Found) -> Item {
+fn call(item: Json<'_>, kind: ToolKind, built_in: &str, found: &mut Found) -> Item {
     let [call_id, id, name, status] = item.members(["call_id", "id", "name", "status"]);
+    let [label, namespace, execution] = item.members(["server_label", "namespace", "execution"]);
     let word = |json: Option<Json<'_>>| {
         json.and_then(Json::text)
             .map(|word| text::short(&word))
             .unwrap_or_default()
     };
-    let kind = match kind {
-        ToolKind::Server if call_id.is_some_and(|id| id.inner().is_some()) => ToolKind::Custom,
-        other => other,
+    let by_client = call_id.is_some_and(|id| id.inner().is_some())
+        && built_in != "program"
+        && !execution.is_some_and(|by| by.is_text("server"));
+    let kind = if kind == ToolKind::Server && by_client {
+        ToolKind::Custom
+    } else {
+        kind
     };
     let (arguments, cut) = arguments(item, found);
     Item::Call(ToolCall {
@@ -135,6 +141,10 @@ fn call(item: Json<'_>, kind: ToolKind, built_in: &str, found: &Found) -> Item {
         } else {
             text::short(built_in)
         },
+        server: label
+            .or(namespace)
+            .and_then(Json::text)
+            .map(|server| text::short(&server)),
         arguments,
         kind,
         truncated: cut || status.is_some_and(|status| status.is_text("incomplete")),
@@ -142,15 +152,11 @@ fn call(item: Json<'_>, kind: ToolKind, built_in: &str, found: &Found) -> Item {
 }
 
 /// What a call was made with: each type has its own member for it.
-fn arguments(item: Json<'_>, found: &Found) -> (String, bool) {
+fn arguments(item: Json<'_>, found: &mut Found) -> (String, bool) {
     let members = item.members(["arguments", "input", "action", "operation", "queries", "code"]);
     match members.into_iter().flatten().find(|member| !member.is_null()) {
         Some(text) if text.inner().is_some() => found.text(Some(text)),
-        Some(other) => {
-            let mut raw = String::new();
-            let fits = text::append(&mut raw, &other.raw(), found.limits.text);
-            (raw, !fits)
-        }
+        Some(other) => found.raw(other),
         None => (String::new(), false),
     }
 }
