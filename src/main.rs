@@ -42,7 +42,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::because("the runtime cannot be started", error))?;
     let globals = cli.globals;
-    runtime.block_on(async move {
+    let outcome = runtime.block_on(async move {
         match cli.command.unwrap_or_default() {
             Command::Serve(options) => serve::run(&globals, &options).await,
             Command::Demo(options) => demo::run(&options).await,
@@ -53,5 +53,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Sessions(options) => records::sessions(&globals, options).await,
             Command::Show(options) => records::show(&globals, &options).await,
         }
-    })
+    });
+    // What has not ended by now was given its time; a thread that waits for it must not hold up the exit.
+    runtime.shutdown_background();
+    outcome
 }
