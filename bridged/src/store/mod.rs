@@ -26,6 +26,9 @@ pub use sessions::{SessionRow, ThreadRow};
 pub use tokens::{NewToken, TokenLine};
 pub use writer::Writer;
 
+#[cfg(test)]
+mod tests;
+
 /// A failed read or token change.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
