@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::load::Route;
 use crate::upstream::Upstream;
 
-pub struct Gateway {
+pub(crate) struct Gateway {
     child: Child,
     folder: tempfile::TempDir,
     proxy: SocketAddr,
@@ -18,7 +18,7 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    pub async fn start(upstream: &Upstream, durability: &str) -> Gateway {
+    pub(crate) async fn start(upstream: &Upstream, durability: &str) -> Gateway {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         std::fs::write(path("upstream.pem"), &upstream.ca_pem).unwrap();
@@ -55,7 +55,7 @@ impl Gateway {
     }
 
     /// The way through this gateway.
-    pub fn route(&self, upstream: &Upstream) -> Route {
+    pub(crate) fn route(&self, upstream: &Upstream) -> Route {
         let read = |name: &str| std::fs::read_to_string(self.folder.path().join("data").join(name)).unwrap();
         let pair = format!("x:{}", read("token").trim());
         let credentials = base64::engine::general_purpose::STANDARD.encode(pair);
@@ -63,7 +63,7 @@ impl Gateway {
     }
 
     /// CPU time that the process has used, user and system.
-    pub fn cpu(&self) -> Duration {
+    pub(crate) fn cpu(&self) -> Duration {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
         // After the command's name in parentheses: fields 14 and 15 are in clock ticks, 100 a second.
         let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
@@ -75,14 +75,14 @@ impl Gateway {
     }
 
     /// Resident memory.
-    pub fn memory_mib(&self) -> u64 {
+    pub(crate) fn memory_mib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
     }
 
     /// Interceptions that have ended, by the metrics.
-    pub async fn recorded(&self) -> u64 {
+    pub(crate) async fn recorded(&self) -> u64 {
         let text = crate::load::get(self.metrics, "/metrics").await;
         let counted = text
             .lines()
@@ -92,7 +92,7 @@ impl Gateway {
             .sum()
     }
 
-    pub fn stop(mut self) {
+    pub(crate) fn stop(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }

@@ -21,14 +21,14 @@ use crate::upstream::{Shape, Upstream};
 const HOST: &str = "api.openai.com";
 
 /// How requests reach the upstream.
-pub struct Route {
+pub(crate) struct Route {
     address: SocketAddr,
     credentials: Option<String>,
     tls: TlsConnector,
 }
 
 impl Route {
-    pub fn direct(upstream: &Upstream) -> Route {
+    pub(crate) fn direct(upstream: &Upstream) -> Route {
         Route {
             address: upstream.address,
             credentials: None,
@@ -36,7 +36,7 @@ impl Route {
         }
     }
 
-    pub fn through(proxy: SocketAddr, credentials: String, ca_pem: &str, _: &Upstream) -> Route {
+    pub(crate) fn through(proxy: SocketAddr, credentials: String, ca_pem: &str, _: &Upstream) -> Route {
         Route {
             address: proxy,
             credentials: Some(credentials),
@@ -87,30 +87,30 @@ fn trusting(pem: &str) -> TlsConnector {
     TlsConnector::from(Arc::new(config))
 }
 
-pub struct Load {
-    pub shape: Shape,
-    pub connections: usize,
-    pub span: Duration,
+pub(crate) struct Load {
+    pub(crate) shape: Shape,
+    pub(crate) connections: usize,
+    pub(crate) span: Duration,
 }
 
-pub struct Outcome {
-    pub requests: usize,
+pub(crate) struct Outcome {
+    pub(crate) requests: usize,
     latencies: Vec<Duration>,
     took: Duration,
 }
 
 impl Outcome {
-    pub fn rate(&self) -> f64 {
+    pub(crate) fn rate(&self) -> f64 {
         self.requests as f64 / self.took.as_secs_f64()
     }
 
-    pub fn median_ms(&self) -> f64 {
+    pub(crate) fn median_ms(&self) -> f64 {
         self.latencies[self.latencies.len() / 2].as_secs_f64() * 1e3
     }
 }
 
 impl Load {
-    pub async fn run(&self, route: &Route) -> Outcome {
+    pub(crate) async fn run(&self, route: &Route) -> Outcome {
         let mut senders = Vec::new();
         for _ in 0..self.connections {
             senders.push(route.open().await);
@@ -160,7 +160,7 @@ async fn work(mut sender: SendRequest<Full<Bytes>>, shape: Shape, end: Instant) 
 }
 
 /// A plain GET.
-pub async fn get(address: SocketAddr, path: &str) -> String {
+pub(crate) async fn get(address: SocketAddr, path: &str) -> String {
     let mut tcp = TcpStream::connect(address).await.unwrap();
     let head = format!("GET {path} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n");
     tcp.write_all(head.as_bytes()).await.unwrap();

@@ -21,13 +21,13 @@ use tokio_rustls::TlsAcceptor;
 const EVENTS: usize = 54;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shape {
+pub(crate) enum Shape {
     Blocking,
     Stream,
 }
 
 impl Shape {
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Shape::Blocking => "1 KiB",
             Shape::Stream => "54 events",
@@ -35,7 +35,7 @@ impl Shape {
     }
 
     /// A chat completion with a prompt of 2 KiB.
-    pub fn request(self) -> Bytes {
+    pub(crate) fn request(self) -> Bytes {
         let prompt = "Tell me more. ".repeat(146);
         let stream = match self {
             Shape::Blocking => "",
@@ -47,13 +47,13 @@ impl Shape {
     }
 }
 
-pub struct Upstream {
-    pub address: SocketAddr,
-    pub ca_pem: String,
+pub(crate) struct Upstream {
+    pub(crate) address: SocketAddr,
+    pub(crate) ca_pem: String,
 }
 
 impl Upstream {
-    pub async fn start() -> Upstream {
+    pub(crate) async fn start() -> Upstream {
         let now = SystemTime::now();
         let made = Authority::generate("bench upstream", now).unwrap();
         let authority = Authority::from_pem(&made.cert_pem, &made.key_pem, now).unwrap();
@@ -160,7 +160,7 @@ fn events() -> Vec<Bytes> {
 }
 
 /// Frames, each a wake-up of its own, as a model's are.
-pub struct Reply {
+pub(crate) struct Reply {
     frames: Arc<Vec<Bytes>>,
     next: usize,
 }

@@ -89,7 +89,7 @@ async fn present(gateway: &Gateway) -> Result<(), Failure> {
 }
 
 async fn recorded(gateway: &Gateway, request_id: Uuid) -> Result<InterceptionRow, Failure> {
-    let found = gateway.app.store.interception_of_request(request_id).await;
+    let found = gateway.app.store.interception(request_id, None).await;
     let found = found.map_err(|error| Failure::because("the record cannot be read", error))?;
     found.ok_or_else(|| Failure::new("the demo's request was not recorded"))
 }

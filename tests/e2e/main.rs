@@ -25,6 +25,7 @@ mod client;
 mod fake;
 mod harness;
 mod tcp;
+mod workspace;
 
 mod bytes;
 mod clients;

@@ -26,9 +26,6 @@ pub use sessions::{SessionRow, ThreadRow};
 pub use tokens::{NewToken, TokenLine};
 pub use writer::Writer;
 
-#[cfg(test)]
-mod tests;
-
 /// A failed read or token change.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -103,3 +100,6 @@ impl Store {
         answer
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -334,96 +334,39 @@ async fn filters_hold_together() {
     fixture.end(ended(id)).await;
     fixture.start(started("bob", Some("s2"), "y")).await;
     let words = |word: &str| vec![word.to_owned()];
-    for (name, filter, want) in [
+    let both = || vec!["ann".to_owned(), "bob".to_owned()];
+    type Set = Box<dyn Fn(&mut Filter)>;
+    let cases: [(&str, Set, usize); 9] = [
+        ("user", Box::new(move |f| f.user = words("bob")), 1),
+        ("two users", Box::new(move |f| f.user = both()), 2),
+        ("unknown model", Box::new(move |f| f.model = words("none")), 0),
         (
-            "user",
-            Filter {
-                user: words("bob"),
-                ..Filter::default()
-            },
+            "client and user",
+            Box::new(move |f| (f.client, f.user) = (words("Codex"), words("ann"))),
             1,
         ),
-        (
-            "two users",
-            Filter {
-                user: vec!["ann".to_owned(), "bob".to_owned()],
-                ..Filter::default()
-            },
-            2,
-        ),
-        (
-            "unknown model",
-            Filter {
-                model: words("none"),
-                ..Filter::default()
-            },
-            0,
-        ),
-        (
-            "model and user",
-            Filter {
-                model: words("gpt-5.5"),
-                user: words("ann"),
-                ..Filter::default()
-            },
-            1,
-        ),
-        (
-            "session",
-            Filter {
-                session: words("s2"),
-                ..Filter::default()
-            },
-            1,
-        ),
-        (
-            "in flight",
-            Filter {
-                status: vec![Status::InFlight],
-                ..Filter::default()
-            },
-            1,
-        ),
+        ("session", Box::new(move |f| f.session = words("s2")), 1),
+        ("in flight", Box::new(|f| f.status = vec![Status::InFlight]), 1),
         (
             "ended",
-            Filter {
-                status: vec![Status::Ended(Outcome::Completed)],
-                ..Filter::default()
-            },
+            Box::new(|f| f.status = vec![Status::Ended(Outcome::Completed)]),
             1,
         ),
-        (
-            "later",
-            Filter {
-                after: Some(Micros(1_000_001)),
-                ..Filter::default()
-            },
-            0,
-        ),
-        (
-            "earlier",
-            Filter {
-                before: Some(Micros(1_000_001)),
-                ..Filter::default()
-            },
-            2,
-        ),
-    ] {
+        ("later", Box::new(|f| f.after = Some(Micros(1_000_001))), 0),
+        ("earlier", Box::new(|f| f.before = Some(Micros(1_000_001))), 2),
+    ];
+    for (name, set, want) in cases {
+        let mut filter = Filter::default();
+        set(&mut filter);
         let (rows, _) = fixture.store.interceptions(filter, PAGE).await.unwrap();
         assert_eq!(rows.len(), want, "{name}");
     }
-    let (sessions, _) = fixture
-        .store
-        .sessions(
-            Filter {
-                client: words("Codex"),
-                provider: words("openai"),
-                ..Filter::default()
-            },
-            PAGE,
-        )
-        .await
-        .unwrap();
+    let filter = Filter {
+        provider: words("openai"),
+        client: words("Codex"),
+        ..Filter::default()
+    };
+    let (sessions, _) = fixture.store.sessions(filter, PAGE).await.unwrap();
     assert_eq!(sessions.len(), 2);
 }
 
