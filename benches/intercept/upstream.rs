@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use certs::{Authority, LeafName};
+use certs::{Authority, CaProfile, LeafName};
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming};
@@ -55,7 +55,14 @@ pub(crate) struct Upstream {
 impl Upstream {
     pub(crate) async fn start() -> Upstream {
         let now = SystemTime::now();
-        let made = Authority::generate("bench upstream", now).unwrap();
+        let made = Authority::generate(
+            &CaProfile {
+                common_name: "bench upstream",
+                only: None,
+            },
+            now,
+        )
+        .unwrap();
         let authority = Authority::from_pem(&made.cert_pem, &made.key_pem, now).unwrap();
         let leaf = authority
             .issue(&LeafName::parse("api.openai.com").unwrap(), now)

@@ -3,11 +3,10 @@
 //! `App::start` opens the store, starts the writer and the housekeeping, and returns the `App` with a `Running`
 //! that ends it in order: requests first, then the record queue, then the writer.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use providers::{Endpoint, ErrorShape, Registry, RegistryProblem};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -68,13 +67,12 @@ pub struct App {
     pub recorder: Recorder,
     /// All metrics of the process.
     pub metrics: Metrics,
-    /// The CA's certificate, which anyone may fetch.
-    pub ca: Option<PublicCa>,
     /// Every task.
     pub tracker: TaskTracker,
     /// Cancelled when the process is to end.
     pub stopping: CancellationToken,
     providers: ArcSwap<Providers>,
+    ca: ArcSwapOption<PublicCa>,
 }
 
 /// The public part of the CA.
@@ -184,10 +182,10 @@ impl App {
             store,
             recorder,
             metrics,
-            ca,
             tracker,
             stopping: CancellationToken::new(),
             providers: ArcSwap::from_pointee(providers),
+            ca: ArcSwapOption::from_pointee(ca),
         });
         app.keep_house();
         Ok((app, Running { writer }))
@@ -198,9 +196,14 @@ impl App {
         self.providers.load_full()
     }
 
-    /// The database's path.
-    pub fn database(&self) -> &PathBuf {
-        &self.config.database
+    /// The CA's certificate, which anyone may fetch.
+    pub fn ca(&self) -> Option<Arc<PublicCa>> {
+        self.ca.load_full()
+    }
+
+    /// Replaces the CA's certificate.
+    pub fn publish_ca(&self, ca: PublicCa) {
+        self.ca.store(Some(Arc::new(ca)));
     }
 
     fn keep_house(self: &Arc<Self>) {

@@ -34,6 +34,8 @@ pub struct CaFile {
     pub cert: Option<PathBuf>,
     /// Its key in PEM.
     pub key: Option<PathBuf>,
+    /// Whether a CA that is made here may sign for the claimed hosts only.
+    pub name_constraints: bool,
 }
 
 /// What happens to hosts that no provider claims.
@@ -65,6 +67,8 @@ pub struct Config {
     pub ca_cert: PathBuf,
     /// The CA's key.
     pub ca_key: PathBuf,
+    /// Whether a CA that is made here may sign for the claimed hosts only.
+    pub name_constraints: bool,
 }
 
 impl Config {
@@ -95,6 +99,7 @@ impl Config {
             tunnel_idle: proxy.tunnel_idle.map_or(Duration::from_secs(600), Span::duration),
             ca_cert: path(&ca.cert, "ca.pem"),
             ca_key: path(&ca.key, "ca.key"),
+            name_constraints: ca.name_constraints,
         }
     }
 }

@@ -17,6 +17,7 @@ pub(crate) struct Metrics {
     pub(crate) handshakes_slow: Counter,
     pub(crate) leaf_hits: Counter,
     pub(crate) leaf_minted: Counter,
+    pub(crate) ca_expiry: Gauge,
 }
 
 impl fmt::Debug for Metrics {
@@ -33,6 +34,7 @@ impl Metrics {
         describe_counter!("causeway_tunnel_bytes_total", "Bytes through tunnels");
         describe_counter!("causeway_tls_handshakes_total", "TLS handshakes with clients");
         describe_counter!("causeway_leaf_cache_total", "Look-ups of a host's certificate");
+        describe_gauge!("causeway_ca_expiry_seconds", "Time until the CA expires");
         let connects = |kind: &'static str| counter!("causeway_connects_total", "kind" => kind);
         let bytes =
             |direction: &'static str| counter!("causeway_tunnel_bytes_total", "direction" => direction);
@@ -50,6 +52,7 @@ impl Metrics {
             handshakes_slow: handshakes("timeout"),
             leaf_hits: leaves("hit"),
             leaf_minted: leaves("minted"),
+            ca_expiry: gauge!("causeway_ca_expiry_seconds"),
         }
     }
 }

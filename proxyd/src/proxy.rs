@@ -2,7 +2,9 @@
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bridged::app::App;
 use bridged::serve;
 use certs::{Authority, LeafCache, LeafName, Lookup};
@@ -37,7 +39,7 @@ pub struct Proxy {
     pub(crate) app: Arc<App>,
     pub(crate) config: Config,
     pub(crate) metrics: Metrics,
-    authority: Authority,
+    authority: ArcSwap<Authority>,
     leaves: LeafCache<Arc<ServerConfig>>,
     crypto: Arc<CryptoProvider>,
     /// One for all hosts, so that a client's later connections resume.
@@ -51,15 +53,44 @@ impl Proxy {
     /// TLS cannot be set up.
     pub fn new(app: Arc<App>, config: Config, authority: Authority) -> Result<Arc<Proxy>, ProxyError> {
         let metrics = app.metrics.resolve(Metrics::new);
-        Ok(Arc::new(Proxy {
+        let proxy = Arc::new(Proxy {
             app,
             config,
             metrics,
-            authority,
+            authority: ArcSwap::from_pointee(authority),
             leaves: LeafCache::new(LEAVES),
             crypto: Arc::new(rustls::crypto::aws_lc_rs::default_provider()),
             tickets: rustls::crypto::aws_lc_rs::Ticketer::new()?,
-        }))
+        });
+        proxy.app.tracker.spawn(proxy.clone().watch_expiry());
+        Ok(proxy)
+    }
+
+    /// Signs with `authority` from now on. Open connections keep their certificates.
+    pub fn replace_authority(&self, authority: Authority) {
+        self.authority.store(Arc::new(authority));
+        self.leaves.clear();
+        self.publish_expiry();
+    }
+
+    /// Keeps the gauge of the CA's remaining time right until the app stops.
+    async fn watch_expiry(self: Arc<Self>) {
+        let mut hourly = tokio::time::interval(Duration::from_secs(3_600));
+        loop {
+            tokio::select! {
+                _ = hourly.tick() => self.publish_expiry(),
+                () = self.app.stopping.cancelled() => return,
+            }
+        }
+    }
+
+    fn publish_expiry(&self) {
+        let left = self
+            .authority
+            .load()
+            .not_after()
+            .duration_since(self.app.clock.now());
+        self.metrics.ca_expiry.set(left.unwrap_or_default().as_secs_f64());
     }
 
     /// Serves until the app stops.
@@ -75,7 +106,7 @@ impl Proxy {
     pub(crate) fn tls_for(&self, host: &LeafName) -> Result<Arc<ServerConfig>, ProxyError> {
         let now = self.app.clock.now();
         let (config, found) = self.leaves.get_or_issue(host, now, || {
-            let leaf = self.authority.issue(host, now)?;
+            let leaf = self.authority.load().issue(host, now)?;
             let renew_at = leaf.renew_at;
             Ok::<_, ProxyError>((Arc::new(self.server_config(leaf)?), renew_at))
         })?;

@@ -13,7 +13,7 @@ use crate::cli::DemoOptions;
 use crate::config;
 use crate::failure::Failure;
 use crate::gateway::Gateway;
-use crate::serve::Signals;
+use crate::serve::{Signal, Signals};
 use crate::table::Table;
 use client::{Answer, Client};
 use samples::{SAMPLES, Sample};
@@ -39,12 +39,13 @@ pub(crate) async fn run(options: &DemoOptions) -> Result<(), Failure> {
     let file = folder.path().join("causeway.toml");
     std::fs::write(&file, CONFIG).map_err(|error| Failure::because("no file for the demo", error))?;
     let config = config::read(Some(file), folder.path(), std::iter::empty())?;
-    let signals = Signals::listen()?;
+    let mut signals = Signals::listen()?;
     let gateway = Gateway::start(config).await?;
     let outcome = present(&gateway).await;
     if outcome.is_ok() && !options.once {
         invite(&gateway);
-        signals.first().await;
+        while signals.next().await == Signal::Reload {}
+        signals.end_on_next();
     }
     gateway.stop().await;
     outcome

@@ -12,7 +12,7 @@ use std::time::SystemTime;
 mod reply;
 
 use ::bytes::Bytes;
-use certs::{Authority, LeafName};
+use certs::{Authority, CaProfile, LeafName};
 use http::{HeaderMap, Request, Response, Version};
 use http_body_util::{BodyExt as _, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
@@ -202,7 +202,14 @@ impl Drop for FakeProvider {
 
 fn tls_config(offers: Offers, ca_file: &Path) -> ServerConfig {
     let now = SystemTime::now();
-    let made = Authority::generate("Provider CA of the tests", now).unwrap();
+    let made = Authority::generate(
+        &CaProfile {
+            common_name: "Provider CA of the tests",
+            only: None,
+        },
+        now,
+    )
+    .unwrap();
     std::fs::write(ca_file, &made.cert_pem).unwrap();
     let authority = Authority::from_pem(&made.cert_pem, &made.key_pem, now).unwrap();
 

@@ -167,6 +167,19 @@ impl Gateway {
         });
     }
 
+    /// Tells it to read its files again (SIGHUP).
+    pub(crate) fn hang_up(&self) {
+        let running = self.running.as_ref().expect("the gateway is running");
+        let pid = running.child.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args(["-HUP", &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+
     /// Ends the process as a power cut would: SIGKILL, no warning.
     pub(crate) fn kill_9(&mut self) {
         let mut running = self.running.take().expect("the gateway is running");

@@ -29,6 +29,7 @@ mod tcp;
 mod workspace;
 
 mod bytes;
+mod ca;
 mod clients;
 mod crash;
 mod errors;
