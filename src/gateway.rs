@@ -55,6 +55,10 @@ pub(crate) struct CaFiles {
 impl Gateway {
     /// Starts everything; the data folder must exist.
     pub(crate) async fn start(config: Config) -> Result<Gateway, Failure> {
+        // Each connection takes two; the usual soft limit of 1,024 would be the first thing to run out.
+        if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+            tracing::warn!(%error, "the limit of open files cannot be raised");
+        }
         let clock = Clock::system();
         let (authority, origin) = authority::load_or_create(&config, clock.now())?;
         let ca = ca_files(&config, &authority)?;

@@ -15,6 +15,7 @@ pub(crate) struct Gateway {
     folder: tempfile::TempDir,
     proxy: SocketAddr,
     metrics: SocketAddr,
+    tunnelled: SocketAddr,
 }
 
 impl Gateway {
@@ -23,9 +24,10 @@ impl Gateway {
         let path = |name: &str| folder.path().join(name);
         std::fs::write(path("upstream.pem"), &upstream.ca_pem).unwrap();
         let config = format!(
-            "[proxy]\nlisten = \"127.0.0.1:0\"\n[bridge]\nlisten = \"127.0.0.1:0\"\n[metrics]\nlisten = \"127.0.0.1:0\"\n\
+            "[proxy]\nlisten = \"127.0.0.1:0\"\nallowed-ports = [443, {}]\nallow-private = [\"127.0.0.0/8\"]\n[bridge]\nlisten = \"127.0.0.1:0\"\n[metrics]\nlisten = \"127.0.0.1:0\"\n\
              [upstream]\nextra-ca = [\"upstream.pem\"]\n[record]\ndurability = \"{durability}\"\n\
              [[provider]]\nname = \"openai\"\nconnect-to = \"{}\"\n",
+            upstream.address.port(),
             upstream.address
         );
         std::fs::write(path("causeway.toml"), config).unwrap();
@@ -50,16 +52,17 @@ impl Gateway {
             child,
             proxy: address("proxy"),
             metrics: address("metrics"),
+            tunnelled: upstream.address,
             folder,
         }
     }
 
     /// The way through this gateway.
-    pub(crate) fn route(&self, upstream: &Upstream) -> Route {
+    pub(crate) fn route(&self) -> Route {
         let read = |name: &str| std::fs::read_to_string(self.folder.path().join("data").join(name)).unwrap();
         let pair = format!("x:{}", read("token").trim());
         let credentials = base64::engine::general_purpose::STANDARD.encode(pair);
-        Route::through(self.proxy, credentials, &read("ca.pem"), upstream)
+        Route::through(self.proxy, credentials, &read("ca.pem"), self.tunnelled)
     }
 
     /// CPU time that the process has used, user and system.
@@ -76,9 +79,14 @@ impl Gateway {
 
     /// Resident memory.
     pub(crate) fn memory_mib(&self) -> u64 {
+        self.memory_kib() / 1024
+    }
+
+    /// Resident memory.
+    pub(crate) fn memory_kib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
     }
 
     /// Interceptions that have ended, by the metrics.
