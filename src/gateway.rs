@@ -109,7 +109,7 @@ impl Gateway {
 
     /// Ends it: no new connections, what is in flight may finish, records are written.
     pub(crate) async fn stop(self) {
-        self.running.stop(self.app, GRACE).await;
+        self.running.stop(&self.app, GRACE).await;
     }
 }
 

@@ -225,7 +225,7 @@ impl App {
 impl Running {
     /// Ends a bridge whose listeners have stopped: waits until `deadline` for what is in flight, then writes what
     /// is queued. What is still in flight then is left open and becomes aborted at the next start.
-    pub async fn stop(self, app: Arc<App>, grace: Duration) {
+    pub async fn stop(self, app: &App, grace: Duration) {
         app.stopping.cancel();
         app.tracker.close();
         if tokio::time::timeout(grace, app.tracker.wait()).await.is_err() {
@@ -234,7 +234,7 @@ impl Running {
                 "not everything in flight has ended in time"
             );
         }
-        drop(app);
+        app.recorder.stop().await;
         let writer = tokio::task::spawn_blocking(move || self.writer.join());
         if tokio::time::timeout(grace, writer).await.is_err() {
             tracing::error!("the record queue could not be written in time");
