@@ -91,7 +91,11 @@ pub struct Providers {
 }
 
 impl Providers {
-    fn build(config: &Config, tracker: &TaskTracker) -> Result<Providers, StartError> {
+    fn build(
+        config: &Config,
+        tracker: &TaskTracker,
+        stopping: &CancellationToken,
+    ) -> Result<Providers, StartError> {
         let instances = config
             .providers
             .iter()
@@ -105,7 +109,7 @@ impl Providers {
                 provider,
                 config.upstream.clone(),
                 trust.clone(),
-                tracker.clone(),
+                (tracker.clone(), stopping.clone()),
             )
         };
         let upstreams = registry
@@ -161,7 +165,8 @@ impl App {
     ) -> Result<(Arc<App>, Running), StartError> {
         let tracker = TaskTracker::new();
         let metrics = Metrics::new()?;
-        let providers = Providers::build(&config, &tracker)?;
+        let stopping = CancellationToken::new();
+        let providers = Providers::build(&config, &tracker, &stopping)?;
         for upstream in providers.upstreams() {
             metrics.provider_info(&upstream.name, upstream.instance.kind.name());
         }
@@ -183,7 +188,7 @@ impl App {
             recorder,
             metrics,
             tracker,
-            stopping: CancellationToken::new(),
+            stopping,
             providers: ArcSwap::from_pointee(providers),
             ca: ArcSwapOption::from_pointee(ca),
         });
@@ -227,6 +232,7 @@ impl Running {
     /// is queued. What is still in flight then is left open and becomes aborted at the next start.
     pub async fn stop(self, app: &App, grace: Duration) {
         app.stopping.cancel();
+        app.providers().upstreams().for_each(Upstream::close);
         app.tracker.close();
         if tokio::time::timeout(grace, app.tracker.wait()).await.is_err() {
             tracing::warn!(

@@ -169,15 +169,34 @@ impl Gateway {
 
     /// Tells it to read its files again (SIGHUP).
     pub(crate) fn hang_up(&self) {
+        self.signal("-HUP");
+    }
+
+    /// Asks it to end in order (SIGTERM).
+    pub(crate) fn terminate(&self) {
+        self.signal("-TERM");
+    }
+
+    fn signal(&self, signal: &str) {
         let running = self.running.as_ref().expect("the gateway is running");
         let pid = running.child.id().to_string();
         assert!(
             Command::new("kill")
-                .args(["-HUP", &pid])
+                .args([signal, &pid])
                 .status()
                 .unwrap()
                 .success()
         );
+    }
+
+    /// Waits until the process has ended by itself; whether it called that a success.
+    pub(crate) async fn ended(&mut self) -> bool {
+        let mut running = self.running.take().expect("the gateway is running");
+        eventually("the end of the process", async || {
+            running.child.try_wait().unwrap()
+        })
+        .await
+        .success()
     }
 
     /// Ends the process as a power cut would: SIGKILL, no warning.

@@ -24,6 +24,7 @@ mod cases;
 mod client;
 mod fake;
 mod harness;
+mod shutdown;
 mod stalled;
 mod tcp;
 mod workspace;

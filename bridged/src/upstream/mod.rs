@@ -21,6 +21,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use providers::{Instance, Scheme, Target};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::body::RequestBody;
@@ -85,6 +86,7 @@ pub struct Upstream {
     config: UpstreamConfig,
     trust: Trust,
     tracker: TaskTracker,
+    stopping: CancellationToken,
     /// One a host and port: a few, because only claimed hosts and the base URL are ever called.
     hosts: Mutex<HashMap<HostKey, Arc<HostPool>>>,
 }
@@ -98,7 +100,7 @@ impl Upstream {
         provider: &ProviderConfig,
         config: UpstreamConfig,
         trust: Trust,
-        tracker: TaskTracker,
+        (tracker, stopping): (TaskTracker, CancellationToken),
     ) -> Upstream {
         Upstream {
             name: Arc::from(instance.name.as_str()),
@@ -109,6 +111,7 @@ impl Upstream {
             config,
             trust,
             tracker,
+            stopping,
             hosts: Mutex::default(),
         }
     }
@@ -146,13 +149,23 @@ impl Upstream {
         }
     }
 
+    /// Lets go of every connection once the process is stopping; those in use end with their requests.
+    pub(crate) fn close(&self) {
+        let hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        hosts.values().for_each(|pool| pool.close());
+    }
+
     fn pool(&self, target: &Target) -> Arc<HostPool> {
         let key = (target.scheme == Scheme::Https, target.host.clone(), target.port);
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         let make = || {
             let dialler =
                 dial::Dialler::new(target, self.connect_to, self.config.connect_timeout, &self.trust);
-            Arc::new(HostPool::new(dialler, self.tracker.clone()))
+            Arc::new(HostPool::new(
+                dialler,
+                self.tracker.clone(),
+                self.stopping.clone(),
+            ))
         };
         hosts.entry(key).or_insert_with(make).clone()
     }
