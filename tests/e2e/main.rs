@@ -30,6 +30,7 @@ mod bytes;
 mod clients;
 mod crash;
 mod errors;
+mod flood;
 mod framing;
 mod proxy;
 mod secrets;

@@ -1,8 +1,9 @@
 //! HTTP/2 frames, followed only as far as their lengths and types: counts those that cost a client nothing.
 //!
-//! The h2 crate bounds streams, resets and header blocks, but answers SETTINGS and PING frames as long as they
-//! come. Here they are counted, with the other frames that no honest client sends in numbers, and the connection
-//! ends when they come faster than `Allowance` has room for. Flow control and header blocks are left to h2.
+//! The h2 crate bounds streams, header blocks and resets of streams not yet accepted, but takes SETTINGS and PING
+//! frames as long as they come, and resets too if each stream was accepted first. Here they are counted, with the
+//! other frames that no honest client sends in numbers, and the connection ends when they come faster than
+//! `Allowance` has room for. Flow control and header blocks are left to h2.
 
 use tokio::time::Instant;
 
@@ -82,8 +83,8 @@ impl Follower {
         self.payload = u32::from_be_bytes([0, high, middle, low]) as usize;
         match kind {
             DATA => self.payload == 0 && flags & FLAG == 0,
-            HEADERS | RST_STREAM | WINDOW_UPDATE | CONTINUATION => false,
-            PRIORITY => true,
+            HEADERS | WINDOW_UPDATE | CONTINUATION => false,
+            PRIORITY | RST_STREAM => true,
             // SETTINGS, PING and what nobody knows; their acknowledgements answer us.
             _ => flags & FLAG == 0,
         }
@@ -103,7 +104,7 @@ pub(crate) struct Allowance {
     filled: Instant,
 }
 
-/// Idle frames at once. Real clients send a handful.
+/// Idle frames at once. Real clients send a handful, and reset at most the streams that they may have open.
 const BURST: f64 = 2_000.0;
 /// Idle frames a second in the long run. Clients that probe the bandwidth with PINGs send about ten.
 const RATE: f64 = 200.0;
@@ -152,11 +153,12 @@ mod tests {
         bytes.extend(frame(DATA, 1, b""));
         bytes.extend(frame(WINDOW_UPDATE, 0, &[0; 4]));
         bytes.extend(frame(PRIORITY, 0, &[0; 5]));
+        bytes.extend(frame(RST_STREAM, 0, &[0; 4]));
         bytes.extend(frame(77, 0, b"?"));
         for size in 1..=bytes.len() {
             let mut follower = Follower::new();
             let idle: u32 = bytes.chunks(size).map(|part| follower.follow(part)).sum();
-            assert_eq!(idle, 5, "in portions of {size}");
+            assert_eq!(idle, 6, "in portions of {size}");
             assert!(!follower.in_preface());
         }
     }
