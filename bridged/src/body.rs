@@ -3,14 +3,18 @@
 //! `collect` buffers a request within its limit; `RequestBody` goes to upstreams; `ReplyBody` goes to clients
 //! and is the one body type of every listener.
 
+use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
 
 use crate::relay::Relay;
 use crate::upstream::UpstreamBody;
@@ -76,23 +80,105 @@ pub async fn collect(mut body: Incoming, limit: usize) -> Result<Bytes, CollectE
     Ok(whole.freeze())
 }
 
+/// Why a request body that streams through broke off.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    /// The client's connection broke, or the body is malformed.
+    #[error("the request body broke off")]
+    Broken(#[source] hyper::Error),
+    /// The client stopped sending.
+    #[error("the client stopped sending its request body")]
+    Silent,
+}
+
 /// A body on its way to an upstream.
 #[derive(Debug)]
 pub enum RequestBody {
     /// A buffered one, until it is sent.
     Full(Option<Bytes>),
     /// One that streams through.
-    Streaming(Incoming),
+    Streaming(Streaming),
 }
 
-impl Body for RequestBody {
+/// A request body that streams through, as long as the client sends.
+#[derive(Debug)]
+pub struct Streaming {
+    body: Incoming,
+    /// Runs while the client is being waited for.
+    silence: Option<Pin<Box<Sleep>>>,
+    waiting: bool,
+    stalled: Stalled,
+}
+
+/// Tells that a client stopped sending; the error that the upstream's connection reports says less.
+#[derive(Clone, Debug, Default)]
+pub struct Stalled(Arc<AtomicBool>);
+
+impl Stalled {
+    /// Whether it happened.
+    pub fn happened(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Streaming {
+    /// Streams `body`; `stalled` tells whether the client stopped sending it.
+    pub fn new(body: Incoming, stalled: Stalled) -> Streaming {
+        Streaming {
+            body,
+            silence: None,
+            waiting: false,
+            stalled,
+        }
+    }
+
+    /// Waits for the client until it has been silent for too long.
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<RequestError> {
+        let silence = self
+            .silence
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(CLIENT_SILENCE)));
+        if !std::mem::replace(&mut self.waiting, true) {
+            silence.as_mut().reset(Instant::now() + CLIENT_SILENCE);
+        }
+        ready!(silence.as_mut().poll(cx));
+        self.stalled.0.store(true, Ordering::Relaxed);
+        Poll::Ready(RequestError::Silent)
+    }
+}
+
+impl Body for Streaming {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = RequestError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, RequestError>>> {
+        let this = self.get_mut();
+        if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) {
+            this.waiting = false;
+            return Poll::Ready(frame.map(|frame| frame.map_err(RequestError::Broken)));
+        }
+        this.poll_silence(cx).map(|error| Some(Err(error)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = RequestError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, RequestError>>> {
         match self.get_mut() {
             RequestBody::Full(bytes) => Poll::Ready(
                 bytes

@@ -28,9 +28,9 @@ pub async fn run(app: Arc<App>, listener: TcpListener) {
     serve::accept(app, listener, move |tcp, _| {
         let (app, api) = (shared.clone(), api.clone());
         async move {
-            let stopping = app.stopping.clone();
-            let service = move |request| answer(app.clone(), api.clone(), request);
-            serve::speak_plain(tcp, &stopping, service).await;
+            let shared = app.clone();
+            let service = move |request| answer(shared.clone(), api.clone(), request);
+            serve::speak_plain(&app, tcp, service).await;
         }
     })
     .await;

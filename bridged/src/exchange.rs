@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::app::{App, Providers};
-use crate::body::{self, ReplyBody, RequestBody};
+use crate::body::{self, CollectError, ReplyBody, RequestBody, Stalled, Streaming};
 use crate::clock::Micros;
 use crate::config::Content;
 use crate::credential::{self, Credential};
@@ -181,12 +181,14 @@ async fn pass_through(
             provider: upstream.name.to_string(),
         });
     }
+    let stalled = Stalled::default();
+    let body = RequestBody::Streaming(Streaming::new(body, stalled.clone()));
     let sent = upstream
-        .send(
-            &route.target,
-            Request::from_parts(parts, RequestBody::Streaming(body)),
-        )
+        .send(&route.target, Request::from_parts(parts, body))
         .await;
+    if sent.is_err() && stalled.happened() {
+        return Err(Refusal::Body(CollectError::TooSlow));
+    }
     let response = answered(app, upstream, sent)?;
     app.metrics
         .passthrough(&upstream.name, response.status().as_u16());

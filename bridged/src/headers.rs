@@ -5,8 +5,8 @@
 //! `to_upstream`.
 
 use http::header::{
-    ALT_SVC, CONNECTION, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    ALT_SVC, CONNECTION, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
 };
 
 use crate::token;
@@ -34,7 +34,12 @@ pub fn to_upstream(client: &HeaderMap) -> HeaderMap {
     // One place more for the Host that is put in front.
     let mut out = HeaderMap::with_capacity(client.len() + 1);
     for (name, value) in client {
-        let dropped = is_hop_by_hop(name, value)
+        if *name == TE && takes_trailers(value) && !out.contains_key(TE) {
+            // The one thing that `TE` may still ask of the next hop, whether `Connection` names it or not.
+            out.append(TE, HeaderValue::from_static("trailers"));
+            continue;
+        }
+        let dropped = is_hop_by_hop(name)
             || *name == HOST
             || *name == EXPECT
             || INTERNAL.iter().any(|prefix| name.as_str().starts_with(prefix))
@@ -53,7 +58,7 @@ pub fn to_client(upstream: &HeaderMap) -> HeaderMap {
     let named = named_by_connection(upstream);
     let mut out = HeaderMap::with_capacity(upstream.len() + 1);
     for (name, value) in upstream {
-        let dropped = is_hop_by_hop(name, value)
+        let dropped = is_hop_by_hop(name)
             || *name == ALT_SVC
             || named.iter().any(|text| name.as_str().eq_ignore_ascii_case(text));
         if !dropped {
@@ -63,22 +68,43 @@ pub fn to_client(upstream: &HeaderMap) -> HeaderMap {
     out
 }
 
-fn is_hop_by_hop(name: &HeaderName, value: &HeaderValue) -> bool {
-    if *name == TE {
-        return !value.as_bytes().eq_ignore_ascii_case(b"trailers");
-    }
+/// `Trailer` is not among them: it announces fields that pass on with the body.
+fn is_hop_by_hop(name: &HeaderName) -> bool {
     [
         CONNECTION,
         KEEP_ALIVE,
         PROXY_AUTHENTICATE,
         PROXY_AUTHORIZATION,
         PROXY_CONNECTION,
-        TRAILER,
+        TE,
         TRANSFER_ENCODING,
         UPGRADE,
         HTTP2_SETTINGS,
     ]
     .contains(name)
+}
+
+fn takes_trailers(value: &HeaderValue) -> bool {
+    let codings = value.as_bytes().split(|byte| *byte == b',');
+    codings
+        .map(<[u8]>::trim_ascii)
+        .any(|coding| coding.eq_ignore_ascii_case(b"trailers"))
+}
+
+/// Joins the fields into which HTTP/2 may split `Cookie`; HTTP/1 knows but one (RFC 9113 section 8.2.3).
+pub(crate) fn join_cookies(headers: &mut HeaderMap) {
+    if headers.get_all(COOKIE).iter().nth(1).is_none() {
+        return;
+    }
+    let all: Vec<&[u8]> = headers
+        .get_all(COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    if let Ok(mut joined) = HeaderValue::from_bytes(&all.join(&b"; "[..])) {
+        joined.set_sensitive(true);
+        headers.insert(COOKIE, joined);
+    }
 }
 
 fn named_by_connection(headers: &HeaderMap) -> Vec<&str> {
@@ -137,6 +163,36 @@ mod tests {
             names(&to_upstream(&client)),
             ["anthropic-beta", "te", "session_id", "user-agent"]
         );
+    }
+
+    #[test]
+    fn nothing_but_trailers_is_asked_of_the_next_hop() {
+        for (lines, want) in [
+            (&[("TE", "Trailers"), ("Connection", "TE")][..], Some("trailers")),
+            (
+                &[("TE", "deflate;q=0.5, trailers"), ("TE", "trailers")],
+                Some("trailers"),
+            ),
+            (&[("TE", "gzip")], None),
+            (&[("TE", "trailers;q=1")], None),
+        ] {
+            let sent = to_upstream(&map(lines));
+            let all: Vec<&str> = sent.get_all(TE).iter().map(|te| te.to_str().unwrap()).collect();
+            assert_eq!(all, want.into_iter().collect::<Vec<_>>(), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn split_cookies_are_joined() {
+        let mut headers = map(&[
+            ("cookie", "a=1"),
+            ("x", "y"),
+            ("cookie", "b=2"),
+            ("cookie", "c=3"),
+        ]);
+        join_cookies(&mut headers);
+        assert_eq!(headers.get_all(COOKIE).iter().count(), 1);
+        assert_eq!(headers[COOKIE], "a=1; b=2; c=3");
     }
 
     #[test]

@@ -26,3 +26,4 @@ pub mod serve;
 pub mod store;
 pub mod token;
 pub mod upstream;
+mod wire;

@@ -17,9 +17,9 @@ pub async fn run(app: Arc<App>, listener: TcpListener) {
     serve::accept(app, listener, move |tcp, _| {
         let app = shared.clone();
         async move {
-            let stopping = app.stopping.clone();
-            let service = move |request| answer(app.clone(), request);
-            serve::speak_plain(tcp, &stopping, service).await;
+            let shared = app.clone();
+            let service = move |request| answer(shared.clone(), request);
+            serve::speak_plain(&app, tcp, service).await;
         }
     })
     .await;

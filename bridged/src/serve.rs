@@ -6,24 +6,26 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::UPGRADE;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::rt::{Read, Write};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, StartError};
 use crate::body::ReplyBody;
+use crate::wire::Guarded;
 
 /// Largest request head, in bytes. Above it the answer is 431.
 pub const HEAD_LIMIT: usize = 64 << 10;
 /// Most header fields of a request.
 const FIELDS_LIMIT: usize = 200;
 /// How long a connection may be silent before and between requests. Longer than clients keep idle
-/// connections, so that a client never sends into a connection that is just being closed.
+/// connections, so that a client never sends into a connection that is just being closed. A head that has
+/// begun must end sooner: see `wire`.
 pub const IDLE: Duration = Duration::from_secs(120);
 /// Pause after an accept that failed for want of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -109,53 +111,78 @@ pub enum Protocol {
 }
 
 /// Speaks HTTP on a connection without TLS, in the version that the client begins with.
-pub async fn speak_plain<S, F>(tcp: TcpStream, stopping: &CancellationToken, service: S)
+pub async fn speak_plain<S, F>(app: &Arc<App>, tcp: TcpStream, service: S)
 where
     S: Fn(Request<Incoming>) -> F + Send + Clone + 'static,
     F: Future<Output = Response<ReplyBody>> + Send + 'static,
 {
     let protocol = tokio::time::timeout(IDLE, protocol(&tcp)).await;
     if let Ok(Ok(protocol)) = protocol {
-        speak(TokioIo::new(tcp), protocol, stopping, service).await;
+        speak(app, tcp, protocol, service).await;
     }
 }
 
-/// Speaks HTTP until either side ends. When `stopping` is cancelled, what is in flight may end.
-pub async fn speak<IO, S, F>(io: IO, protocol: Protocol, stopping: &CancellationToken, service: S)
+/// Speaks HTTP until either side ends. When the app stops, what is in flight may end.
+pub async fn speak<IO, S, F>(app: &Arc<App>, io: IO, protocol: Protocol, service: S)
 where
-    IO: Read + Write + Unpin + Send + 'static,
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Fn(Request<Incoming>) -> F + Send + Clone + 'static,
     F: Future<Output = Response<ReplyBody>> + Send + 'static,
 {
-    let service = service_fn(move |request| {
-        let answer = service(request);
-        async move { Ok::<_, Infallible>(answer.await) }
-    });
     let ended = match protocol {
-        Protocol::Http1 => {
-            let mut connection = std::pin::pin!(http1(IDLE).serve_connection(io, service));
-            tokio::select! {
-                ended = connection.as_mut() => ended,
-                () = stopping.cancelled() => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
-            }
-        }
-        Protocol::Http2 => {
-            let mut connection = std::pin::pin!(http2().serve_connection(io, service));
-            tokio::select! {
-                ended = connection.as_mut() => ended,
-                () = stopping.cancelled() => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
-            }
-        }
+        Protocol::Http1 => speak_http1(app, io, service).await,
+        Protocol::Http2 => speak_http2(app, io, service).await,
     };
     if let Err(error) = ended {
         // Clients drop connections they no longer need: nothing to worry anyone.
         tracing::debug!(error = &error as &dyn std::error::Error, "a connection ended");
+    }
+}
+
+async fn speak_http1<IO, S, F>(app: &Arc<App>, io: IO, service: S) -> hyper::Result<()>
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Fn(Request<Incoming>) -> F + Send + Clone + 'static,
+    F: Future<Output = Response<ReplyBody>> + Send + 'static,
+{
+    let io = Guarded::http1(io, app.metrics.wire.clone());
+    let switch = io.switch();
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        if request.headers().contains_key(UPGRADE) {
+            request.extensions_mut().insert(switch.clone());
+        }
+        let answer = service(request);
+        async move { Ok::<_, Infallible>(answer.await) }
+    });
+    let connection = http1(IDLE).serve_connection(TokioIo::new(io), service);
+    let mut connection = std::pin::pin!(connection.with_upgrades());
+    tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = app.stopping.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    }
+}
+
+async fn speak_http2<IO, S, F>(app: &Arc<App>, io: IO, service: S) -> hyper::Result<()>
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Fn(Request<Incoming>) -> F + Send + Clone + 'static,
+    F: Future<Output = Response<ReplyBody>> + Send + 'static,
+{
+    let io = Guarded::http2(io, app.metrics.wire.clone());
+    let service = service_fn(move |request| {
+        let answer = service(request);
+        async move { Ok::<_, Infallible>(answer.await) }
+    });
+    let mut connection = std::pin::pin!(http2().serve_connection(TokioIo::new(io), service));
+    tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = app.stopping.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
     }
 }
 

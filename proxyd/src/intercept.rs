@@ -15,7 +15,6 @@ use certs::LeafName;
 use http::header::HOST;
 use http::{Request, Response, Version};
 use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
 use rustls::server::Acceptor;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -48,13 +47,13 @@ pub(crate) async fn serve(proxy: Arc<Proxy>, client: Client, connection: Connect
     };
     let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let connection = Arc::new(connection);
-    let stopping = proxy.app.stopping.clone();
+    let app = proxy.app.clone();
     let service = move |request| {
         let (proxy, connection) = (proxy.clone(), connection.clone());
         async move { answer(&proxy, &connection, request).await }
     };
     let protocol = if is_h2 { Protocol::Http2 } else { Protocol::Http1 };
-    serve::speak(TokioIo::new(stream), protocol, &stopping, service).await;
+    serve::speak(&app, stream, protocol, service).await;
 }
 
 async fn handshake(proxy: &Proxy, client: Client, target: &Authority) -> Option<TlsStream<Client>> {

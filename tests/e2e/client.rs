@@ -168,9 +168,14 @@ impl ProxyClient {
 
     /// Nothing but TLS with `host`, for HTTP/1.1 written by hand.
     pub(crate) async fn open_tls(&self, host: &str) -> TlsStream<TcpStream> {
+        self.open_tls_for(host, Http::V1).await
+    }
+
+    /// Nothing but TLS with `host`, for a protocol written by hand.
+    pub(crate) async fn open_tls_for(&self, host: &str, http: Http) -> TlsStream<TcpStream> {
         let (head, tcp) = self.connect(&format!("{host}:443")).await;
         assert_eq!(head.status, 200, "CONNECT {host}: {head:?}");
-        tls(tcp, host, Http::V1, &self.roots).await
+        tls(tcp, host, http, &self.roots).await
     }
 }
 

@@ -34,6 +34,8 @@ mod ca;
 mod clients;
 mod crash;
 mod errors;
+mod flood;
+mod framing;
 mod proxy;
 mod secrets;
 mod selfcheck;

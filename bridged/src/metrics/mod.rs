@@ -28,6 +28,8 @@ pub struct Metrics {
     counters: RwLock<HashMap<CounterKey, Counter>>,
     /// The record queue and its writer.
     pub record: Arc<RecordMetrics>,
+    /// What connections are closed for.
+    pub wire: Arc<WireMetrics>,
 }
 
 /// A counter with at most two labels, looked up by what tells it from its siblings.
@@ -49,6 +51,23 @@ pub struct RecordMetrics {
     pub written: Counter,
     /// Events lost.
     pub lost: Counter,
+}
+
+/// Refusals below the level of requests.
+#[derive(Clone)]
+pub struct WireMetrics {
+    /// Heads that two readers could read differently.
+    pub malformed: Counter,
+    /// Heads that did not end in time.
+    pub slow: Counter,
+    /// HTTP/2 connections with too many idle frames.
+    pub flood: Counter,
+}
+
+impl fmt::Debug for WireMetrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WireMetrics")
+    }
 }
 
 impl fmt::Debug for RecordMetrics {
@@ -81,14 +100,21 @@ impl Metrics {
             .set_buckets(&SECONDS_BUCKETS)?
             .build_recorder();
         let handle = recorder.handle();
-        let record = Arc::new(metrics::with_local_recorder(&recorder, || {
+        let (record, wire) = metrics::with_local_recorder(&recorder, || {
             describe();
-            RecordMetrics {
+            let refusals = |reason: &'static str| counter!("causeway_refusals_total", "reason" => reason);
+            let record = RecordMetrics {
                 queued: gauge!("causeway_records_queued"),
                 written: counter!("causeway_records_written_total"),
                 lost: counter!("causeway_records_lost_total"),
-            }
-        }));
+            };
+            let wire = WireMetrics {
+                malformed: refusals("malformed_request"),
+                slow: refusals("head_too_slow"),
+                flood: refusals("http2_flood"),
+            };
+            (Arc::new(record), Arc::new(wire))
+        });
         Ok(Metrics {
             recorder,
             handle,
@@ -96,6 +122,7 @@ impl Metrics {
             calls: RwLock::default(),
             counters: RwLock::default(),
             record,
+            wire,
         })
     }
 

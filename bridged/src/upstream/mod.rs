@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::{CONNECTION, HOST, TE};
 use http::{HeaderValue, Request, Response, Uri, Version};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
@@ -26,6 +27,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::body::RequestBody;
 use crate::config::{Byok, ProviderConfig, UpstreamConfig};
+use crate::headers;
 use crate::secret::Secret;
 
 pub use body::UpstreamBody;
@@ -198,7 +200,10 @@ fn address(request: &mut Request<RequestBody>, target: &Target, lease: &Lease) -
             .build();
         *request.uri_mut() = uri.map_err(UpstreamError::Target)?;
         *request.version_mut() = Version::HTTP_2;
-        request.headers_mut().remove(http::header::HOST);
+        let headers = request.headers_mut();
+        // Left from an attempt over HTTP/1.
+        headers.remove(HOST);
+        headers.remove(CONNECTION);
     } else {
         *request.uri_mut() = Uri::builder()
             .path_and_query(path)
@@ -206,7 +211,13 @@ fn address(request: &mut Request<RequestBody>, target: &Target, lease: &Lease) -
             .map_err(UpstreamError::Target)?;
         *request.version_mut() = Version::HTTP_11;
         let host = HeaderValue::from_str(&target.authority()).map_err(|e| UpstreamError::Target(e.into()))?;
-        request.headers_mut().insert(http::header::HOST, host);
+        let headers = request.headers_mut();
+        headers.insert(HOST, host);
+        headers::join_cookies(headers);
+        if headers.contains_key(TE) {
+            // RFC 9110 section 10.1.4.
+            headers.insert(CONNECTION, HeaderValue::from_static("TE"));
+        }
     }
     Ok(())
 }

@@ -1,0 +1,201 @@
+//! Requests that two readers could read differently are refused before either has read them, on every
+//! listener that takes requests; and a head that has begun must end in time.
+
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::cases::{self, Case};
+use crate::client::{Head, within};
+use crate::fake::{FakeProvider, Offers};
+use crate::harness::{Gateway, Settings};
+
+const CASE: Case = cases::CHAT;
+
+async fn started() -> (FakeProvider, Gateway) {
+    let fake = FakeProvider::answering(Offers::Both, &[CASE]).await;
+    let gateway = Gateway::start(Settings::in_front_of(&fake)).await;
+    (fake, gateway)
+}
+
+/// A connection as hyper gets it: inside an intercepted tunnel, or the bridge's own.
+trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+/// The two ways to the gateway, with the path prefix of each.
+async fn ways(gateway: &Gateway) -> [(&'static str, Box<dyn Io>, &'static str); 2] {
+    let tunnel = gateway.client().open_tls(CASE.host).await;
+    let bridge = TcpStream::connect(gateway.bridge()).await.unwrap();
+    [
+        ("intercepted", Box::new(tunnel), ""),
+        ("bridge", Box::new(bridge), "/openai"),
+    ]
+}
+
+/// Reads to the end; a reset counts as one.
+async fn until_closed(io: &mut (impl AsyncRead + Unpin)) -> Vec<u8> {
+    let mut rest = Vec::new();
+    let _ = within("the gateway to close", io.read_to_end(&mut rest)).await;
+    rest
+}
+
+/// A request line and what follows it, up to and with the empty line.
+const UNSOUND: [(&str, &str); 19] = [
+    (
+        "both framings",
+        " HTTP/1.1\r\nHost: HOST\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ),
+    (
+        "two lengths",
+        " HTTP/1.1\r\nHost: HOST\r\nContent-Length: 2\r\nContent-Length: 4\r\n\r\nbody",
+    ),
+    (
+        "a list of lengths",
+        " HTTP/1.1\r\nHost: HOST\r\nContent-Length: 4, 4\r\n\r\nbody",
+    ),
+    (
+        "a signed length",
+        " HTTP/1.1\r\nHost: HOST\r\nContent-Length: +4\r\n\r\nbody",
+    ),
+    (
+        "another coding first",
+        " HTTP/1.1\r\nHost: HOST\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+    ),
+    (
+        "another coding last",
+        " HTTP/1.1\r\nHost: HOST\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+    ),
+    (
+        "chunked twice",
+        " HTTP/1.1\r\nHost: HOST\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ),
+    (
+        "chunks in HTTP/1.0",
+        " HTTP/1.0\r\nHost: HOST\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ),
+    ("a bare CR", " HTTP/1.1\r\nHost: HOST\r\nX: a\rb\r\n\r\n"),
+    ("a bare LF", " HTTP/1.1\r\nHost: HOST\r\nX: a\nY: b\r\n\r\n"),
+    ("bare LFs only", " HTTP/1.1\nHost: HOST\n\n"),
+    ("a NUL", " HTTP/1.1\r\nHost: HOST\r\nX: a\0b\r\n\r\n"),
+    ("a folded line", " HTTP/1.1\r\nHost: HOST\r\nX: a\r\n b\r\n\r\n"),
+    (
+        "white space before a colon",
+        " HTTP/1.1\r\nHost: HOST\r\nX : a\r\n\r\n",
+    ),
+    (
+        "white space before the first name",
+        " HTTP/1.1\r\n Host: HOST\r\n\r\n",
+    ),
+    ("no Host", " HTTP/1.1\r\nX: a\r\n\r\n"),
+    ("two Hosts", " HTTP/1.1\r\nHost: HOST\r\nHost: HOST\r\n\r\n"),
+    ("no version", "\r\n\r\n"),
+    ("another version", " HTTP/3.0\r\nHost: HOST\r\n\r\n"),
+];
+
+fn unsound(prefix: &str, rest: &str) -> String {
+    format!("POST {prefix}{}{}", CASE.path, rest.replace("HOST", CASE.host))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_can_be_read_in_two_ways_is_a_400_and_the_end_of_the_connection() {
+    let (fake, gateway) = started().await;
+    for (name, rest) in UNSOUND {
+        for (way, mut io, prefix) in ways(&gateway).await {
+            let request = unsound(prefix, rest);
+            io.write_all(request.as_bytes()).await.unwrap();
+            let head = Head::read(&mut io).await;
+            assert_eq!(head.status, 400, "{name} over {way}: {head:?}");
+            let after = until_closed(&mut io).await;
+            assert!(after.is_empty(), "{name} over {way}: {after:?}");
+        }
+    }
+    assert!(fake.requests().is_empty());
+    let metrics = gateway.metrics().await;
+    assert!(
+        metrics.contains("causeway_refusals_total{reason=\"malformed_request\"} 38"),
+        "{metrics}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unsound_request_is_refused_after_the_reply_to_the_one_before_it() {
+    let (fake, gateway) = started().await;
+    let body = std::str::from_utf8(CASE.request).unwrap();
+    for (name, rest) in UNSOUND {
+        let mut io = gateway.client().open_tls(CASE.host).await;
+        let sound = format!(
+            "POST {} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer sk-user\r\nContent-Length: {}\r\n\r\n{body}",
+            CASE.path,
+            CASE.host,
+            body.len()
+        );
+        let both = sound + &unsound("", rest);
+        io.write_all(both.as_bytes()).await.unwrap();
+        let all = until_closed(&mut io).await;
+        let text = String::from_utf8(all).unwrap();
+        assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{name}: {text}");
+        let refused = text.matches("HTTP/1.1 400 Bad Request\r\n").count();
+        assert_eq!(refused, 1, "{name}: {text}");
+    }
+    assert_eq!(
+        fake.requests().len(),
+        UNSOUND.len(),
+        "each sound request, and no other"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn chunks_that_are_not_sound_end_the_connection() {
+    let (fake, gateway) = started().await;
+    for chunks in [
+        "4 \r\nbody\r\n0\r\n\r\n",
+        "4\nbody\r\n0\r\n\r\n",
+        "+4\r\nbody\r\n0\r\n\r\n",
+        "0\r\nHost: evil\r\n\r\n",
+    ] {
+        for (way, mut io, prefix) in ways(&gateway).await {
+            let head = " HTTP/1.1\r\nHost: HOST\r\nTransfer-Encoding: chunked\r\n\r\n";
+            let request = unsound(prefix, head) + chunks + "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
+            io.write_all(request.as_bytes()).await.unwrap();
+            let text = String::from_utf8(until_closed(&mut io).await).unwrap();
+            assert!(!text.contains(" 200 "), "{chunks:?} over {way}: {text}");
+            assert!(
+                text.matches("HTTP/1.1 ").count() <= 1,
+                "{chunks:?} over {way}: {text}"
+            );
+        }
+    }
+    assert!(fake.requests().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_that_does_not_end_is_closed_by_its_deadline_and_an_idle_connection_is_not() {
+    let (_fake, gateway) = started().await;
+    let [(_, mut tunnel, _), (_, mut bridge, _)] = ways(&gateway).await;
+    let mut idle = TcpStream::connect(gateway.bridge()).await.unwrap();
+    let whole = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    idle.write_all(whole.as_bytes()).await.unwrap();
+    assert_eq!(Head::read(&mut idle).await.status, 200);
+    let mut second = TcpStream::connect(gateway.bridge()).await.unwrap();
+    second
+        .write_all(format!("{whole}GET /").as_bytes())
+        .await
+        .unwrap();
+    let mut silent_h2 = TcpStream::connect(gateway.bridge()).await.unwrap();
+    silent_h2.write_all(b"PRI * HTTP/2.0\r\n").await.unwrap();
+
+    let half = b"POST /openai/v1/chat/completions HTTP/1.1\r\nHost: api.openai.com\r\nX-";
+    tunnel.write_all(half).await.unwrap();
+    bridge.write_all(half).await.unwrap();
+    assert!(until_closed(&mut tunnel).await.is_empty());
+    assert!(until_closed(&mut bridge).await.is_empty());
+    let first_reply = String::from_utf8(until_closed(&mut second).await).unwrap();
+    assert_eq!(first_reply.matches("HTTP/1.1 ").count(), 1, "{first_reply}");
+    until_closed(&mut silent_h2).await;
+
+    // The welcome's body is still there to be read, and then one more reply.
+    idle.write_all(b"GET /nothing HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        .await
+        .unwrap();
+    let rest = String::from_utf8(until_closed(&mut idle).await).unwrap();
+    assert!(rest.contains("HTTP/1.1 404 Not Found\r\n"), "{rest}");
+}
