@@ -22,14 +22,22 @@
 
 mod cases;
 mod client;
+mod corporate;
 mod fake;
 mod harness;
 mod tcp;
 
 mod bytes;
+mod chain;
 mod clients;
 mod crash;
 mod errors;
+mod forward;
+mod page;
+mod policy;
 mod proxy;
 mod secrets;
+mod secure;
 mod selfcheck;
+mod stalled;
+mod tunnels;
