@@ -12,7 +12,7 @@ use bridged::store::NewToken;
 use bridged::token::{self, Role};
 use bridged::{bridge, monitor, serve};
 use certs::{Authority, Origin};
-use proxyd::Proxy;
+use proxyd::{Listeners, Proxy};
 use tokio::net::TcpListener;
 
 use crate::authority;
@@ -40,8 +40,17 @@ pub(crate) struct Gateway {
 #[derive(Clone, Copy, Debug, serde::Serialize)]
 pub(crate) struct Addresses {
     pub(crate) proxy: SocketAddr,
+    /// The proxy's listener with TLS.
+    pub(crate) proxy_tls: Option<SocketAddr>,
     pub(crate) bridge: SocketAddr,
     pub(crate) metrics: SocketAddr,
+}
+
+impl Addresses {
+    fn listeners(&self) -> Listeners {
+        let plain = [self.proxy, self.bridge, self.metrics];
+        Listeners::new(plain.into_iter().chain(self.proxy_tls))
+    }
 }
 
 /// The CA's public files.
@@ -66,8 +75,13 @@ impl Gateway {
         let proxy_port = listen(config.proxy.listen, "proxy.listen").await?;
         let bridge_port = listen(config.bridge.listen, "bridge.listen").await?;
         let metrics_port = listen(config.bridge.metrics_listen, "metrics.listen").await?;
+        let tls_port = match &config.proxy.tls {
+            Some(tls) => Some(listen(tls.listen, "proxy.tls.listen").await?),
+            None => None,
+        };
         let addresses = Addresses {
             proxy: local(&proxy_port)?,
+            proxy_tls: tls_port.as_ref().map(local).transpose()?,
             bridge: local(&bridge_port)?,
             metrics: local(&metrics_port)?,
         };
@@ -79,8 +93,11 @@ impl Gateway {
             .map_err(|error| Failure::because("the gateway cannot start", error))?;
         let token_file = config.data_dir.join("token");
         let made = first_token(&app, &token_file).await?;
-        let proxy = Proxy::new(app.clone(), config.proxy, authority)
+        let proxy = Proxy::new(app.clone(), config.proxy, authority, addresses.listeners())
             .map_err(|error| Failure::because("the proxy cannot start", error))?;
+        if let Some(tls_port) = tls_port {
+            app.tracker.spawn(proxy.clone().run_tls(tls_port));
+        }
         app.tracker.spawn(proxy.clone().run(proxy_port));
         app.tracker.spawn(bridge::run(app.clone(), bridge_port));
         app.tracker.spawn(monitor::run(app.clone(), metrics_port));

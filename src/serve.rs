@@ -36,6 +36,9 @@ fn greet(gateway: &Gateway) {
     let addresses = &gateway.addresses;
     println!("Causeway is ready.\n");
     println!("  proxy    http://{}", addresses.proxy);
+    if let Some(address) = addresses.proxy_tls {
+        println!("           https://{address}");
+    }
     println!("  bridge   http://{}", addresses.bridge);
     println!("  metrics  http://{}/metrics", addresses.metrics);
     println!("  CA       {}", gateway.ca.certificate.display());
@@ -58,6 +61,7 @@ fn announce(path: &Path, gateway: &Gateway, data_dir: &Path) -> Result<(), Failu
     let text = json!({
         "pid": std::process::id(),
         "proxy": addresses.proxy,
+        "proxy_tls": addresses.proxy_tls,
         "bridge": addresses.bridge,
         "metrics": addresses.metrics,
         "data_dir": data_dir,

@@ -2,13 +2,18 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use bridged::config::{Problems, Source, Span, address};
+use bridged::secret::Secret;
+use certs::LeafName;
 use serde::Deserialize;
 
 use crate::guard::{Cidr, Guard};
+use crate::hosts::HostList;
+use crate::upstream_proxy::UpstreamProxy;
 
 /// `[proxy]` as it stands in the text.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -16,14 +21,59 @@ use crate::guard::{Cidr, Guard};
 pub struct ProxyFile {
     /// Address of the proxy's listener.
     pub listen: Option<String>,
-    /// What happens to hosts that no provider claims.
+    /// What happens to hosts that no provider claims: `open` (anyone may reach them), `authenticated` (known
+    /// users may; the default) or `deny` (only those in `allow-hosts` are reached, by known users).
     pub tunnel: Option<TunnelPolicy>,
-    /// The ports that CONNECT may name.
+    /// With `tunnel = "deny"`, the hosts that known users may reach nevertheless: names, addresses, and
+    /// `*.example.com` for every name below `example.com`.
+    pub allow_hosts: Vec<String>,
+    /// Hosts that nobody may reach, written as in `allow-hosts`. They win over everything else, also over the
+    /// claim of a provider.
+    pub deny_hosts: Vec<String>,
+    /// The ports that CONNECT and `http://` URLs may name. Default: 80 and 443.
     pub allowed_ports: Option<BTreeSet<u16>>,
-    /// Networks that tunnels may reach although private.
+    /// Networks that tunnels and `http://` requests may reach although private, e.g. `10.1.0.0/16`.
     pub allow_private: Vec<String>,
-    /// Longest silence of a tunnel.
+    /// Longest silence of a tunnel or of a forwarded request. Default: 10 minutes.
     pub tunnel_idle: Option<Span>,
+    /// Deadline for the head of a request, for the next one on the same connection, and for the handshake of
+    /// the TLS port. Default: 10 seconds.
+    pub head_timeout: Option<Span>,
+    /// Most tunnels and forwarded requests at a time. Default: 4096.
+    pub max_tunnels: Option<NonZeroUsize>,
+    /// Most tunnels and forwarded requests of one user at a time; where no token is asked for, of one client
+    /// address. Default: 256.
+    pub max_tunnels_per_user: Option<NonZeroUsize>,
+    /// Most connections to the proxy at a time. Default: 16384.
+    pub max_connections: Option<NonZeroUsize>,
+    /// The organisation's own proxy, through which tunnels and `http://` requests leave:
+    /// `http://USER:PASSWORD@HOST:PORT`, or `https` for TLS with it. Characters that URLs reserve are
+    /// percent-encoded. Requests to AI providers never use it, and the proxy variables of the environment are not
+    /// read. Private addresses are refused here as ever; but names are looked up by that proxy, so what they
+    /// lead to is for that proxy to judge.
+    pub upstream_proxy: Option<Secret>,
+    /// A PEM file of certificates trusted, beside the system's roots, in TLS with `upstream-proxy`.
+    pub upstream_proxy_ca: Option<PathBuf>,
+    /// What is reached without `upstream-proxy`: hosts as in `allow-hosts`, and networks such as `10.0.0.0/8`
+    /// for targets that are written as addresses.
+    pub no_proxy: Vec<String>,
+    /// A second listener, with TLS.
+    pub tls: Option<TlsFile>,
+}
+
+/// `[proxy.tls]` as it stands in the text: a listener that speaks TLS, then HTTP/1.1 or HTTP/2.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct TlsFile {
+    /// Address of the listener. Default: 127.0.0.1:8889.
+    pub listen: Option<String>,
+    /// A certificate (chain) in PEM. Without it, the gateway's own CA makes one.
+    pub cert: Option<PathBuf>,
+    /// Its key in PEM.
+    pub key: Option<PathBuf>,
+    /// The names and addresses that clients know the listener by, for a certificate of the gateway's own CA.
+    /// Default: the address of `listen`.
+    pub names: Vec<String>,
 }
 
 /// `[ca]` as it stands in the text.
@@ -46,7 +96,7 @@ pub enum TunnelPolicy {
     Open,
     /// Known users may reach them.
     Authenticated,
-    /// Nobody may.
+    /// Only listed hosts are reached.
     Deny,
 }
 
@@ -57,18 +107,57 @@ pub struct Config {
     pub listen: SocketAddr,
     /// What happens to hosts that no provider claims.
     pub tunnel: TunnelPolicy,
-    /// The ports that CONNECT may name.
+    /// Hosts that `TunnelPolicy::Deny` leaves open.
+    pub allow_hosts: HostList,
+    /// Hosts that nobody may reach.
+    pub deny_hosts: HostList,
+    /// The ports that may be named.
     pub allowed_ports: BTreeSet<u16>,
-    /// Which addresses tunnels may reach.
+    /// Which addresses may be reached.
     pub guard: Guard,
     /// Longest silence of a tunnel.
     pub tunnel_idle: Duration,
+    /// Deadline for the head of a request.
+    pub head_timeout: Duration,
+    /// Most tunnels at a time.
+    pub max_tunnels: usize,
+    /// Most tunnels of one user at a time.
+    pub max_tunnels_per_user: usize,
+    /// Most connections at a time.
+    pub max_connections: usize,
+    /// The organisation's own proxy.
+    pub upstream_proxy: Option<UpstreamProxy>,
+    /// The listener with TLS.
+    pub tls: Option<TlsConfig>,
     /// The CA's certificate.
     pub ca_cert: PathBuf,
     /// The CA's key.
     pub ca_key: PathBuf,
     /// Whether a CA that is made here may sign for the claimed hosts only.
     pub name_constraints: bool,
+}
+
+/// The listener with TLS.
+#[derive(Clone, Debug)]
+pub struct TlsConfig {
+    /// Its address.
+    pub listen: SocketAddr,
+    /// What it shows.
+    pub certificate: DoorCertificate,
+}
+
+/// The certificate of the listener with TLS.
+#[derive(Clone, Debug)]
+pub enum DoorCertificate {
+    /// The operator's, in PEM files.
+    Files {
+        /// The certificate, with its chain.
+        cert: PathBuf,
+        /// Its key.
+        key: PathBuf,
+    },
+    /// One of our own CA, for one of these.
+    Own(Vec<LeafName>),
 }
 
 impl Config {
@@ -82,6 +171,8 @@ impl Config {
             Some(path) => source.beside(path),
             None => source.in_data_dir(default),
         };
+        // Whoever uses the organisation's network and lines is known.
+        let tunnel = proxy.tunnel.unwrap_or(TunnelPolicy::Authenticated);
         Config {
             listen: address(
                 proxy.listen.as_deref(),
@@ -89,7 +180,9 @@ impl Config {
                 ([127, 0, 0, 1], 8888),
                 problems,
             ),
-            tunnel: proxy.tunnel.unwrap_or(TunnelPolicy::Authenticated),
+            tunnel,
+            allow_hosts: allow_hosts(&proxy.allow_hosts, tunnel, problems),
+            deny_hosts: hosts(&proxy.deny_hosts, "proxy.deny-hosts", problems),
             // A proxy that reaches every port is a relay for mail and shells.
             allowed_ports: proxy
                 .allowed_ports
@@ -97,6 +190,15 @@ impl Config {
                 .unwrap_or_else(|| BTreeSet::from([80, 443])),
             guard: guard(&proxy.allow_private, problems),
             tunnel_idle: proxy.tunnel_idle.map_or(Duration::from_secs(600), Span::duration),
+            // A head is one packet; even the slowest network delivers it in this time.
+            head_timeout: proxy.head_timeout.map_or(Duration::from_secs(10), Span::duration),
+            // Two sockets each, against the usual limit of file descriptors.
+            max_tunnels: count(proxy.max_tunnels, 4096),
+            // An agent opens a few dozen; more than this is a runaway.
+            max_tunnels_per_user: count(proxy.max_tunnels_per_user, 256),
+            max_connections: count(proxy.max_connections, 16_384),
+            upstream_proxy: upstream_proxy(proxy, source, problems),
+            tls: proxy.tls.as_ref().map(|file| tls(file, source, problems)),
             ca_cert: path(&ca.cert, "ca.pem"),
             ca_key: path(&ca.key, "ca.key"),
             name_constraints: ca.name_constraints,
@@ -116,4 +218,197 @@ fn guard(texts: &[String], problems: &mut Problems) -> Guard {
         }
     }
     Guard::new(networks)
+}
+
+fn count(given: Option<NonZeroUsize>, default: usize) -> usize {
+    given.map_or(default, NonZeroUsize::get)
+}
+
+fn hosts(texts: &[String], key: &str, problems: &mut Problems) -> HostList {
+    let mut hosts = HostList::default();
+    for text in texts {
+        if !hosts.add(text) {
+            problems.add(
+                key,
+                format!("`{text}` is not a host: write \"github.com\" or \"*.github.com\""),
+            );
+        }
+    }
+    hosts
+}
+
+fn allow_hosts(texts: &[String], tunnel: TunnelPolicy, problems: &mut Problems) -> HostList {
+    if !texts.is_empty() && tunnel != TunnelPolicy::Deny {
+        // Who writes a list of what is allowed means that the rest is not.
+        problems.add(
+            "proxy.allow-hosts",
+            "has a meaning only with tunnel = \"deny\": other policies allow every host",
+        );
+    }
+    hosts(texts, "proxy.allow-hosts", problems)
+}
+
+fn upstream_proxy(proxy: &ProxyFile, source: &Source, problems: &mut Problems) -> Option<UpstreamProxy> {
+    let Some(url) = &proxy.upstream_proxy else {
+        if proxy.upstream_proxy_ca.is_some() {
+            problems.add(
+                "proxy.upstream-proxy-ca",
+                "belongs to `upstream-proxy`, which is not set",
+            );
+        }
+        if !proxy.no_proxy.is_empty() {
+            problems.add("proxy.no-proxy", "belongs to `upstream-proxy`, which is not set");
+        }
+        return None;
+    };
+    let Some(mut settings) = UpstreamProxy::parse(url) else {
+        // Not a word of the text itself: it may hold a password.
+        let cure = "is not a proxy: write \"http://HOST:PORT\" or \"http://USER:PASSWORD@HOST:PORT\"";
+        problems.add("proxy.upstream-proxy", cure);
+        return None;
+    };
+    settings.ca = proxy.upstream_proxy_ca.as_ref().map(|path| source.beside(path));
+    if settings.ca.is_some() && !settings.tls {
+        problems.add(
+            "proxy.upstream-proxy-ca",
+            "is of no use: `upstream-proxy` is not an https:// URL",
+        );
+    }
+    for text in &proxy.no_proxy {
+        if !settings.exempt.add(text) && !settings.exempt.add_network(text) {
+            let cure =
+                format!("`{text}` is neither a host nor a network: write \"*.internal\" or \"10.0.0.0/8\"");
+            problems.add("proxy.no-proxy", cure);
+        }
+    }
+    Some(settings)
+}
+
+fn tls(file: &TlsFile, source: &Source, problems: &mut Problems) -> TlsConfig {
+    let listen = address(
+        file.listen.as_deref(),
+        "proxy.tls.listen",
+        ([127, 0, 0, 1], 8889),
+        problems,
+    );
+    let certificate = match (&file.cert, &file.key) {
+        (Some(cert), Some(key)) => {
+            if !file.names.is_empty() {
+                problems.add(
+                    "proxy.tls.names",
+                    "is of no use beside `cert`, which has names of its own",
+                );
+            }
+            DoorCertificate::Files {
+                cert: source.beside(cert),
+                key: source.beside(key),
+            }
+        }
+        (None, None) => DoorCertificate::Own(own_names(&file.names, listen, problems)),
+        _ => {
+            problems.add(
+                "proxy.tls",
+                "`cert` and `key` belong together: set both or neither",
+            );
+            DoorCertificate::Own(Vec::new())
+        }
+    };
+    TlsConfig { listen, certificate }
+}
+
+fn own_names(texts: &[String], listen: SocketAddr, problems: &mut Problems) -> Vec<LeafName> {
+    if texts.is_empty() {
+        if listen.ip().is_unspecified() {
+            let cure = "is missing: write the names that clients know this machine by";
+            problems.add("proxy.tls.names", cure);
+        }
+        return vec![LeafName::Ip(listen.ip())];
+    }
+    let mut names = Vec::new();
+    for text in texts {
+        match LeafName::parse(text) {
+            Ok(name) => names.push(name),
+            Err(error) => problems.add("proxy.tls.names", format!("`{text}`: {error}")),
+        }
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// The lines of everything that is wrong with `[proxy]` and this text.
+    fn problems(text: &str) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("causeway.toml");
+        std::fs::write(&path, format!("[proxy]\n{text}")).unwrap();
+        let mut source = Source::read(Some(&path), Path::new("/data"), std::iter::empty()).unwrap();
+        let mut problems = Problems::default();
+        let file: ProxyFile = source.section("proxy", &mut problems);
+        Config::build(&file, &CaFile::default(), &source, &mut problems);
+        let finished = source.finish(problems, &["proxy"]);
+        finished.map_or_else(|error| error.to_string(), |()| String::new())
+    }
+
+    #[test]
+    fn good_settings_have_no_problems() {
+        for text in [
+            "",
+            "tunnel = \"deny\"\nallow-hosts = [\"github.com\", \"*.github.com\", \"192.0.2.1\"]",
+            "deny-hosts = [\"*.example.com\"]\nmax-tunnels = 1\nhead-timeout = \"1s\"",
+            "upstream-proxy = \"http://u:p@proxy.corp:3128\"\nno-proxy = [\"*.internal\", \"10.0.0.0/8\"]",
+            "upstream-proxy = \"https://proxy.corp\"\nupstream-proxy-ca = \"corp.pem\"",
+            "[proxy.tls]",
+            "[proxy.tls]\nlisten = \"0.0.0.0:1\"\nnames = [\"proxy.corp\", \"192.0.2.1\"]",
+            "[proxy.tls]\ncert = \"a.pem\"\nkey = \"a.key\"",
+        ] {
+            assert_eq!(problems(text), "", "{text}");
+        }
+    }
+
+    #[test]
+    fn wrong_settings_name_their_key_and_no_password() {
+        for (text, want) in [
+            (
+                "allow-hosts = [\"github.com\"]",
+                "proxy.allow-hosts: has a meaning only",
+            ),
+            ("deny-hosts = [\"*\"]", "proxy.deny-hosts: `*`"),
+            ("max-tunnels = 0", "proxy: "),
+            (
+                "upstream-proxy = \"socks5://u:hunter2@proxy\"",
+                "proxy.upstream-proxy: is not a proxy",
+            ),
+            (
+                "upstream-proxy = \"http://u:hunter2@pro xy\"",
+                "proxy.upstream-proxy: is not a proxy",
+            ),
+            (
+                "upstream-proxy-ca = \"a.pem\"",
+                "proxy.upstream-proxy-ca: belongs to",
+            ),
+            ("no-proxy = [\"a\"]", "proxy.no-proxy: belongs to"),
+            (
+                "upstream-proxy = \"http://u:hunter2@proxy\"\nno-proxy = [\"a:1\"]",
+                "proxy.no-proxy: `a:1`",
+            ),
+            (
+                "upstream-proxy = \"http://proxy\"\nupstream-proxy-ca = \"a.pem\"",
+                "proxy.upstream-proxy-ca: is of no use",
+            ),
+            ("[proxy.tls]\ncert = \"a.pem\"", "proxy.tls: `cert` and `key`"),
+            (
+                "[proxy.tls]\nlisten = \"0.0.0.0:1\"",
+                "proxy.tls.names: is missing",
+            ),
+            ("[proxy.tls]\nnames = [\"*.corp\"]", "proxy.tls.names: `*.corp`"),
+        ] {
+            let found = problems(text);
+            assert!(found.contains(want), "{text}: {found}");
+            assert!(!found.contains("hunter2"), "{found}");
+        }
+    }
 }

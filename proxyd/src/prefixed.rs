@@ -4,7 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// `io` with `prefix` before what it still has to say.
@@ -17,6 +17,22 @@ pub(crate) struct Prefixed<IO> {
 impl<IO> Prefixed<IO> {
     pub(crate) fn new(prefix: Bytes, io: IO) -> Prefixed<IO> {
         Prefixed { prefix, io }
+    }
+
+    /// Puts `bytes` back before everything else.
+    pub(crate) fn unread(self, bytes: Bytes) -> Prefixed<IO> {
+        if self.prefix.is_empty() {
+            return Prefixed::new(bytes, self.io);
+        }
+        let mut prefix = BytesMut::from(bytes);
+        prefix.extend_from_slice(&self.prefix);
+        Prefixed::new(prefix.freeze(), self.io)
+    }
+}
+
+impl<IO> From<IO> for Prefixed<IO> {
+    fn from(io: IO) -> Prefixed<IO> {
+        Prefixed::new(Bytes::new(), io)
     }
 }
 

@@ -48,6 +48,7 @@ pub(crate) struct Settings {
     extra_ca: Option<PathBuf>,
     connect_to: Option<SocketAddr>,
     log: Option<&'static str>,
+    environment: Vec<(&'static str, String)>,
 }
 
 impl Settings {
@@ -83,6 +84,12 @@ impl Settings {
         self
     }
 
+    /// With one more variable in the environment.
+    pub(crate) fn env(mut self, name: &'static str, value: String) -> Self {
+        self.environment.push((name, value));
+        self
+    }
+
     fn toml(&self) -> String {
         const LISTEN: &str = "listen = \"127.0.0.1:0\"\n";
         let (proxy, bridge) = (&self.proxy, &self.bridge);
@@ -107,6 +114,7 @@ impl Settings {
 pub(crate) struct Gateway {
     dir: TempDir,
     log: Option<&'static str>,
+    environment: Vec<(&'static str, String)>,
     running: Option<Running>,
     starts: usize,
     stderr: Arc<Mutex<Vec<u8>>>,
@@ -115,6 +123,7 @@ pub(crate) struct Gateway {
 struct Running {
     child: Child,
     proxy: SocketAddr,
+    proxy_tls: Option<SocketAddr>,
     bridge: SocketAddr,
     metrics: SocketAddr,
 }
@@ -127,6 +136,7 @@ impl Gateway {
         let mut gateway = Self {
             dir,
             log: settings.log,
+            environment: settings.environment,
             running: None,
             starts: 0,
             stderr: Arc::default(),
@@ -161,6 +171,7 @@ impl Gateway {
         };
         self.running = Some(Running {
             proxy: address("proxy"),
+            proxy_tls: ready["proxy_tls"].as_str().map(|text| text.parse().unwrap()),
             bridge: address("bridge"),
             metrics: address("metrics"),
             child,
@@ -209,6 +220,16 @@ impl Gateway {
     /// The proxy's address.
     pub(crate) fn proxy(&self) -> SocketAddr {
         self.running().proxy
+    }
+
+    /// The address of the proxy's listener with TLS.
+    pub(crate) fn proxy_tls(&self) -> SocketAddr {
+        self.running().proxy_tls.expect("[proxy.tls] is configured")
+    }
+
+    /// The address of the metrics.
+    pub(crate) fn metrics_address(&self) -> SocketAddr {
+        self.running().metrics
     }
 
     /// The bridge's address.
@@ -299,6 +320,15 @@ impl Gateway {
         String::from_utf8(answer.bytes().await.to_vec()).unwrap()
     }
 
+    /// The value of a metric, written with its labels as in the text format; 0 if it is not there.
+    pub(crate) async fn metric(&self, name: &str) -> u64 {
+        let text = self.metrics().await;
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.map_or(0, |value| value.parse().unwrap())
+    }
+
     /// Runs another command of the program on the same data folder, and reads its JSON.
     pub(crate) fn cli(&self, arguments: &[&str]) -> Value {
         let output: Output = self.command().args(arguments).output().unwrap();
@@ -342,6 +372,7 @@ impl Gateway {
         for name in ["PATH", "HOME", "LLVM_PROFILE_FILE"] {
             command.envs(std::env::var_os(name).map(|value| (name, value)));
         }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.arg("--data-dir").arg(self.data_dir());
         command
     }

@@ -22,6 +22,7 @@
 
 mod cases;
 mod client;
+mod corporate;
 mod fake;
 mod harness;
 mod shutdown;
@@ -31,11 +32,17 @@ mod workspace;
 
 mod bytes;
 mod ca;
+mod chain;
 mod clients;
 mod crash;
 mod errors;
 mod flood;
+mod forward;
 mod framing;
+mod page;
+mod policy;
 mod proxy;
 mod secrets;
+mod secure;
 mod selfcheck;
+mod tunnels;
