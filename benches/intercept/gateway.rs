@@ -24,7 +24,7 @@ impl Gateway {
         let path = |name: &str| folder.path().join(name);
         std::fs::write(path("upstream.pem"), &upstream.ca_pem).unwrap();
         let config = format!(
-            "[proxy]\nlisten = \"127.0.0.1:0\"\nallowed-ports = [443, {}]\nallow-private = [\"127.0.0.0/8\"]\n[bridge]\nlisten = \"127.0.0.1:0\"\n[metrics]\nlisten = \"127.0.0.1:0\"\n\
+            "[proxy]\nlisten = \"127.0.0.1:0\"\nallowed-ports = [443, {}]\nallow-private = [\"127.0.0.0/8\"]\nmax-tunnels-per-user = 4096\n[bridge]\nlisten = \"127.0.0.1:0\"\n[metrics]\nlisten = \"127.0.0.1:0\"\n\
              [upstream]\nextra-ca = [\"upstream.pem\"]\n[record]\ndurability = \"{durability}\"\n\
              [[provider]]\nname = \"openai\"\nconnect-to = \"{}\"\n",
             upstream.address.port(),

@@ -16,6 +16,8 @@ pub(crate) struct Prefixed<IO> {
 
 impl<IO> Prefixed<IO> {
     pub(crate) fn new(prefix: Bytes, io: IO) -> Prefixed<IO> {
+        // An empty rest of a buffer would keep the whole buffer.
+        let prefix = if prefix.is_empty() { Bytes::new() } else { prefix };
         Prefixed { prefix, io }
     }
 
@@ -47,6 +49,9 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Prefixed<IO> {
         }
         let count = self.prefix.len().min(into.remaining());
         into.put_slice(&self.prefix.split_to(count));
+        if self.prefix.is_empty() {
+            self.prefix = Bytes::new();
+        }
         Poll::Ready(Ok(()))
     }
 }
