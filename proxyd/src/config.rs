@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bridged::config::{Problems, Source, Span, address};
@@ -185,9 +185,9 @@ impl Config {
                 .clone()
                 .unwrap_or_else(|| BTreeSet::from([80, 443])),
             guard: guard(&proxy.allow_private, problems),
-            tunnel_idle: proxy.tunnel_idle.map_or(Duration::from_secs(600), Span::duration),
+            tunnel_idle: span(proxy.tunnel_idle, 600, "proxy.tunnel-idle", problems),
             // A head is one packet; even the slowest network delivers it in this time.
-            head_timeout: proxy.head_timeout.map_or(Duration::from_secs(10), Span::duration),
+            head_timeout: span(proxy.head_timeout, 10, "proxy.head-timeout", problems),
             // Two sockets each, against the usual limit of file descriptors.
             max_tunnels: count(proxy.max_tunnels, 4096),
             // An agent opens a few dozen; more than this is a runaway.
@@ -213,6 +213,22 @@ fn guard(texts: &[String], problems: &mut Problems) -> Guard {
         }
     }
     Guard::new(networks)
+}
+
+fn span(given: Option<Span>, default: u64, key: &str, problems: &mut Problems) -> Duration {
+    let span = given.map_or(Duration::from_secs(default), Span::duration);
+    if span.is_zero() {
+        problems.add(key, "must be longer than nothing");
+    }
+    span
+}
+
+fn existing(path: &Path, key: &str, source: &Source, problems: &mut Problems) -> PathBuf {
+    let path = source.beside(path);
+    if !path.is_file() {
+        problems.add(key, format!("{} is not a file that can be read", path.display()));
+    }
+    path
 }
 
 fn count(given: Option<NonZeroUsize>, default: usize) -> usize {
@@ -262,7 +278,8 @@ fn upstream_proxy(proxy: &ProxyFile, source: &Source, problems: &mut Problems) -
         problems.add("proxy.upstream-proxy", cure);
         return None;
     };
-    settings.ca = proxy.upstream_proxy_ca.as_ref().map(|path| source.beside(path));
+    let ca = proxy.upstream_proxy_ca.as_ref();
+    settings.ca = ca.map(|path| existing(path, "proxy.upstream-proxy-ca", source, problems));
     if settings.ca.is_some() && !settings.tls {
         problems.add(
             "proxy.upstream-proxy-ca",
@@ -295,8 +312,8 @@ fn tls(file: &TlsFile, source: &Source, problems: &mut Problems) -> TlsConfig {
                 );
             }
             DoorCertificate::Files {
-                cert: source.beside(cert),
-                key: source.beside(key),
+                cert: existing(cert, "proxy.tls.cert", source, problems),
+                key: existing(key, "proxy.tls.key", source, problems),
             }
         }
         (None, None) => DoorCertificate::Own(own_names(&file.names, listen, problems)),
@@ -331,8 +348,6 @@ fn own_names(texts: &[String], listen: SocketAddr, problems: &mut Problems) -> V
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     /// The lines of everything that is wrong with `[proxy]` and this text.
@@ -340,6 +355,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("causeway.toml");
         std::fs::write(&path, format!("[proxy]\n{text}")).unwrap();
+        for name in ["a.pem", "a.key"] {
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
         let mut source = Source::read(Some(&path), Path::new("/data"), std::iter::empty()).unwrap();
         let mut problems = Problems::default();
         let file: ProxyFile = source.section("proxy", &mut problems);
@@ -355,7 +373,7 @@ mod tests {
             "tunnel = \"deny\"\nallow-hosts = [\"github.com\", \"*.github.com\", \"192.0.2.1\"]",
             "deny-hosts = [\"*.example.com\"]\nmax-tunnels = 1\nhead-timeout = \"1s\"",
             "upstream-proxy = \"http://u:p@proxy.corp:3128\"\nno-proxy = [\"*.internal\", \"10.0.0.0/8\"]",
-            "upstream-proxy = \"https://proxy.corp\"\nupstream-proxy-ca = \"corp.pem\"",
+            "upstream-proxy = \"https://proxy.corp\"\nupstream-proxy-ca = \"a.pem\"",
             "[proxy.tls]",
             "[proxy.tls]\nlisten = \"0.0.0.0:1\"\nnames = [\"proxy.corp\", \"192.0.2.1\"]",
             "[proxy.tls]\ncert = \"a.pem\"\nkey = \"a.key\"",
@@ -373,6 +391,16 @@ mod tests {
             ),
             ("deny-hosts = [\"*\"]", "proxy.deny-hosts: `*`"),
             ("max-tunnels = 0", "proxy: "),
+            ("head-timeout = \"0s\"", "proxy.head-timeout: must be longer"),
+            ("tunnel-idle = \"0m\"", "proxy.tunnel-idle: must be longer"),
+            (
+                "upstream-proxy = \"https://u:hunter2@proxy\"\nupstream-proxy-ca = \"b.pem\"",
+                "b.pem is not a file",
+            ),
+            (
+                "[proxy.tls]\ncert = \"a.pem\"\nkey = \"b.key\"",
+                "proxy.tls.key: ",
+            ),
             (
                 "upstream-proxy = \"socks5://u:hunter2@proxy\"",
                 "proxy.upstream-proxy: is not a proxy",
