@@ -273,7 +273,7 @@ async fn start_tunnel(
     let shared = proxy.clone();
     proxy.app.tracker.spawn(async move {
         if let Some(client) = upgraded(request).await {
-            tunnel::splice(&shared, client, upstream).await;
+            tunnel::carry(&shared, client, upstream).await;
         }
         drop((slot, door));
     });

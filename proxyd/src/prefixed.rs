@@ -21,6 +21,10 @@ impl<IO> Prefixed<IO> {
 
     /// Puts `bytes` back before everything else.
     pub(crate) fn unread(self, bytes: Bytes) -> Prefixed<IO> {
+        // Even an empty one may keep a large buffer alive.
+        if bytes.is_empty() {
+            return self;
+        }
         if self.prefix.is_empty() {
             return Prefixed::new(bytes, self.io);
         }
@@ -47,6 +51,9 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Prefixed<IO> {
         }
         let count = self.prefix.len().min(into.remaining());
         into.put_slice(&self.prefix.split_to(count));
+        if self.prefix.is_empty() {
+            self.prefix = Bytes::new();
+        }
         Poll::Ready(Ok(()))
     }
 }
