@@ -14,6 +14,8 @@ use crate::wire::Wire;
 
 /// Deadline for look-up and connection together.
 const DIAL: Duration = Duration::from_secs(10);
+/// Time for an address that has another behind it: where IPv6 leads nowhere, IPv4 still gets its turn.
+const ATTEMPT: Duration = Duration::from_secs(3);
 
 /// A connection to the target for bytes of any kind.
 pub(crate) async fn reach(proxy: &Proxy, target: &Authority) -> Result<Wire, Refusal> {
@@ -48,15 +50,16 @@ async fn connect(guard: Option<&Guard>, own: &Listeners, target: &Authority) -> 
     if addresses.iter().any(|address| own.contain(*address)) {
         return Err(Refusal::Loop);
     }
-    let mut last = Refusal::Address;
     let allowed = |address: &SocketAddr| guard.is_none_or(|guard| guard.allows(address.ip()));
-    for address in addresses.into_iter().filter(allowed) {
-        match TcpStream::connect(address)
-            .await
-            .and_then(|tcp| tcp.set_nodelay(true).map(|()| tcp))
-        {
-            Ok(tcp) => return Ok(tcp),
-            Err(error) => last = Refusal::Dial(error),
+    let mut allowed = addresses.into_iter().filter(allowed).peekable();
+    let mut last = Refusal::Address;
+    while let Some(address) = allowed.next() {
+        let limit = if allowed.peek().is_some() { ATTEMPT } else { DIAL };
+        let connected = tokio::time::timeout(limit, TcpStream::connect(address)).await;
+        match connected.map(|tcp| tcp.and_then(|tcp| tcp.set_nodelay(true).map(|()| tcp))) {
+            Ok(Ok(tcp)) => return Ok(tcp),
+            Ok(Err(error)) => last = Refusal::Dial(error),
+            Err(_) => last = Refusal::Slow,
         }
     }
     Err(last)

@@ -53,18 +53,26 @@ pub(crate) struct Door {
 
 /// Serves one connection to the plain port.
 pub(crate) async fn serve(proxy: Arc<Proxy>, tcp: TcpStream, door: Door) {
-    let opening = tokio::time::timeout(proxy.config.head_timeout, opening(tcp)).await;
-    if let Ok(Ok((io, protocol))) = opening {
+    let opening = tokio::time::timeout(proxy.config.head_timeout, opening(tcp));
+    let opened = tokio::select! {
+        opened = opening => opened,
+        // Nothing is in flight yet.
+        () = proxy.app.stopping.cancelled() => return,
+    };
+    if let Ok(Ok((io, protocol))) = opened {
         speak(proxy, TokioIo::new(io), protocol, door).await;
     }
 }
 
 /// Serves one connection to the TLS port.
 pub(crate) async fn serve_tls(proxy: Arc<Proxy>, tcp: TcpStream, door: Door) {
-    let Some((io, protocol)) = tls::accept(&proxy, tcp).await else {
-        return;
+    let accepted = tokio::select! {
+        accepted = tls::accept(&proxy, tcp) => accepted,
+        () = proxy.app.stopping.cancelled() => return,
     };
-    speak(proxy, TokioIo::new(Prefixed::from(io)), protocol, door).await;
+    if let Some((io, protocol)) = accepted {
+        speak(proxy, TokioIo::new(Prefixed::from(io)), protocol, door).await;
+    }
 }
 
 /// Reads until it is clear which HTTP it is: HTTP/2 begins with `PRI ` (RFC 9113 section 3.4).
@@ -265,7 +273,7 @@ async fn start_tunnel(
     let shared = proxy.clone();
     proxy.app.tracker.spawn(async move {
         if let Some(client) = upgraded(request).await {
-            tunnel::splice(&shared, client, upstream).await;
+            tunnel::carry(&shared, client, upstream).await;
         }
         drop((slot, door));
     });

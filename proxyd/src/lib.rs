@@ -24,6 +24,7 @@ mod proxy;
 mod refusal;
 mod reply;
 mod slots;
+mod splice;
 mod tls;
 mod tunnel;
 pub mod upstream_proxy;

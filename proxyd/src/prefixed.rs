@@ -23,6 +23,10 @@ impl<IO> Prefixed<IO> {
 
     /// Puts `bytes` back before everything else.
     pub(crate) fn unread(self, bytes: Bytes) -> Prefixed<IO> {
+        // Even an empty one may keep a large buffer alive.
+        if bytes.is_empty() {
+            return self;
+        }
         if self.prefix.is_empty() {
             return Prefixed::new(bytes, self.io);
         }

@@ -4,20 +4,18 @@
 
 use crate::front::Client;
 use crate::proxy::Proxy;
+use crate::splice::splice;
 use crate::watched::Watched;
 use crate::wire::Wire;
 
-/// Bytes read at once, a direction.
-const BUFFER: usize = 16 << 10;
-
 /// Carries bytes both ways until both sides have ended, or nothing has moved for the idle limit.
-pub(crate) async fn splice(proxy: &Proxy, mut client: Client, upstream: Wire) {
+pub(crate) async fn carry(proxy: &Proxy, mut client: Client, upstream: Wire) {
     let metrics = &proxy.metrics;
     let mut upstream = Watched::new(upstream, metrics);
     let activity = upstream.activity();
     metrics.tunnels_open.increment(1.0);
     tokio::select! {
-        ended = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut upstream, BUFFER, BUFFER) => {
+        ended = splice(&mut client, &mut upstream) => {
             if let Err(error) = ended {
                 tracing::debug!(error = &error as &dyn std::error::Error, "a tunnel broke");
             }

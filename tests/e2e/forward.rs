@@ -4,7 +4,7 @@ use crate::cases;
 use crate::client::{Answer, Ask, base_url, basic, exchange_raw};
 use crate::fake::{FakeProvider, Offers, Reply};
 use crate::harness::{Gateway, Settings, eventually};
-use crate::proxy::payload;
+use crate::proxy::{payload, until_closed};
 
 /// A web server, and a gateway that may reach it.
 async fn started_with(change: impl FnOnce(Settings) -> Settings) -> (FakeProvider, Gateway) {
@@ -190,4 +190,66 @@ async fn forwarding_obeys_the_rules_of_tunnels() {
         );
     }
     assert_eq!(web.connections(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn old_and_odd_clients_are_forwarded_too() {
+    let (web, gateway) = started_with(|settings| settings).await;
+    web.on("/", Reply::json(b"{\"ok\":1}"));
+    web.on("/events", Reply::sse(cases::CHAT_STREAM.reply));
+    let token = basic(&gateway.token());
+    let raw = async |request: String| {
+        let (head, mut tcp) = gateway.client().connect_raw(&request).await;
+        let rest = until_closed(&mut tcp).await;
+        (
+            head.status,
+            head.header("transfer-encoding").map(str::to_owned),
+            rest,
+        )
+    };
+    let old = |method: &str, path: &str| {
+        format!(
+            "{method} {} HTTP/1.0\r\nProxy-Authorization: {token}\r\n\r\n",
+            url(&web, path)
+        )
+    };
+    assert_eq!(raw(old("GET", "/")).await, (200, None, b"{\"ok\":1}".to_vec()));
+    assert_eq!(raw(old("HEAD", "/")).await, (200, None, Vec::new()));
+    // HTTP/1.0 knows no chunks.
+    let stream = raw(old("GET", "/events")).await;
+    assert_eq!(stream, (200, None, cases::CHAT_STREAM.reply.to_vec()));
+    assert!(
+        web.requests()
+            .iter()
+            .all(|seen| seen.version == http::Version::HTTP_11)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_with_two_lengths_hides_no_second_request() {
+    let (web, gateway) = started_with(|settings| settings).await;
+    web.on("/one", Reply::json(b"{}"));
+    web.on("/two", Reply::json(b"{}"));
+    let token = basic(&gateway.token());
+    let hidden = format!(
+        "GET {} HTTP/1.1\r\nHost: x\r\nProxy-Authorization: {token}\r\n\r\n",
+        url(&web, "/two")
+    );
+    for fields in [
+        "Content-Length: 5\r\nTransfer-Encoding: chunked",
+        "Transfer-Encoding: chunked\r\nContent-Length: 5",
+        "Transfer-Encoding: gzip, chunked",
+        "Content-Length: 5\r\nContent-Length: 6",
+    ] {
+        let request = format!(
+            "POST {} HTTP/1.1\r\nHost: x\r\nProxy-Authorization: {token}\r\n{fields}\r\n\r\n0\r\n\r\n{hidden}",
+            url(&web, "/one")
+        );
+        let (_, mut tcp) = gateway.client().connect_raw(&request).await;
+        until_closed(&mut tcp).await;
+    }
+    for seen in web.requests() {
+        assert_eq!((seen.path.as_str(), seen.body.len()), ("/one", 0));
+        assert_eq!(seen.header("content-length"), "");
+    }
 }

@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 
 use crate::cases::{self, Case};
 use crate::client::{Ask, Head, Http, ProxyClient, Session, assert_same, within};
-use crate::fake::{FakeProvider, Offers};
+use crate::fake::{FakeProvider, Offers, Reply};
 use crate::harness::{Gateway, Settings};
 use crate::proxy::echo_through;
 use crate::tcp::Echo;
@@ -229,4 +229,36 @@ async fn the_page_is_served_over_tls_in_both_versions() {
         let body = response.into_body().collect().await.unwrap().to_bytes();
         assert!(String::from_utf8_lossy(&body).contains(part), "{path}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plain_requests_are_forwarded_over_http2_too() {
+    let web = FakeProvider::in_clear().await;
+    web.on(
+        "/path",
+        Reply::json(b"{}")
+            .header("connection", "x-hop")
+            .header("x-hop", "1"),
+    );
+    let fake = FakeProvider::start(Offers::Both).await;
+    let settings = Settings::in_front_of(&fake)
+        .proxy("allow-private = [\"127.0.0.0/8\"]")
+        .proxy(&format!("allowed-ports = [443, {}]", web.address().port()))
+        .proxy("[proxy.tls]\nlisten = \"127.0.0.1:0\"");
+    let gateway = Gateway::start(settings).await;
+    let client = gateway.client();
+    let tls = client
+        .tls_to_proxy(gateway.proxy_tls(), "127.0.0.1", Http::V2)
+        .await;
+    let mut proxy = Multiplexed::over(tls).await;
+    let request = Request::get(format!("http://{}/path", web.address()))
+        .header("proxy-authorization", client.authorization());
+    let sent = proxy.0.send_request(request.body(Empty::new()).unwrap());
+    let response = within("the reply", sent).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    assert!(!response.headers().contains_key("x-hop"));
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "{}");
+    let seen = web.last_request();
+    assert_eq!(seen.header("host"), web.address().to_string());
+    assert_eq!(seen.header("proxy-authorization"), "");
 }
