@@ -24,6 +24,7 @@ mod cases;
 mod client;
 mod fake;
 mod harness;
+mod raw;
 mod tcp;
 
 mod bytes;
@@ -35,3 +36,5 @@ mod framing;
 mod proxy;
 mod secrets;
 mod selfcheck;
+mod semantics;
+mod websocket;
