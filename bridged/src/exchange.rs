@@ -8,8 +8,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, UPGRADE, USER_AGENT};
-use http::{HeaderValue, Request, Response};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, USER_AGENT};
+use http::{HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
 use providers::{
     Api, Client, Endpoint, ErrorShape, Inspection, Limits, NamedRouteError, ReplyHead, Route, Tap, TapLimits,
@@ -29,6 +29,7 @@ use crate::record::{Finish, Mode, Outcome, Recording, Started};
 use crate::refusal::Refusal;
 use crate::relay::Relay;
 use crate::upstream::{self, Upstream, UpstreamBody, UpstreamError};
+use crate::websocket;
 
 /// Bytes that a compressed request may decode to, for inspection only.
 const DECODED_LIMIT: usize = 64 << 20;
@@ -105,6 +106,24 @@ pub fn refuse(app: &App, refusal: &Refusal, shape: ErrorShape, request_id: Uuid)
 /// Finds the route; a refusal comes with the instance whose clients are to understand it.
 fn route(providers: &Providers, exchange: &Exchange) -> Result<Route, (Refusal, Option<usize>)> {
     let method = exchange.request.method();
+    if websocket::is_asked(&exchange.request) {
+        // On the wire a WebSocket is a GET or a CONNECT, whatever goes over it.
+        return match route_as(&Method::POST, providers, exchange) {
+            Ok(route) if websocket::is_bridged(route.endpoint) => Ok(route),
+            _ => route_as(&Method::GET, providers, exchange),
+        };
+    }
+    if *method == Method::CONNECT {
+        return Err((Refusal::Connect, None));
+    }
+    route_as(method, providers, exchange)
+}
+
+fn route_as(
+    method: &Method,
+    providers: &Providers,
+    exchange: &Exchange,
+) -> Result<Route, (Refusal, Option<usize>)> {
     match &exchange.origin {
         Origin::Host { host, port } => {
             let path = exchange
@@ -143,10 +162,8 @@ async fn dispatch(
         return refuse(app, &Refusal::UnknownProvider, ErrorShape::OpenAi, request_id);
     };
     let shape = upstream.instance.kind.error_shape(route.endpoint);
-    let answered = if asks_for_websocket(exchange.request.headers()) {
-        Err(Refusal::WebSocket {
-            status: upstream.instance.kind.websocket_refusal(),
-        })
+    let answered = if websocket::is_asked(&exchange.request) {
+        websocket::open(app, upstream, &route, exchange).await
     } else {
         match route.endpoint {
             Endpoint::Bridged(api) => bridge(app, upstream, &route, api, exchange).await,
@@ -154,12 +171,6 @@ async fn dispatch(
         }
     };
     answered.unwrap_or_else(|refusal| refuse(app, &refusal, shape, request_id))
-}
-
-fn asks_for_websocket(headers: &HeaderMap) -> bool {
-    headers
-        .get(UPGRADE)
-        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
 /// A request that is not recorded: everything of a claimed host that is no AI call.
@@ -357,7 +368,7 @@ async fn fail(mut recording: Recording, refusal: Refusal) -> Refusal {
     refusal
 }
 
-fn answered(
+pub(crate) fn answered(
     app: &App,
     upstream: &Upstream,
     sent: Result<Response<UpstreamBody>, UpstreamError>,
@@ -415,7 +426,7 @@ fn tap(app: &App, api: Api, response: &Response<UpstreamBody>) -> Tap {
     )
 }
 
-fn to_client(response: Response<UpstreamBody>) -> (http::response::Parts, UpstreamBody) {
+pub(crate) fn to_client(response: Response<UpstreamBody>) -> (http::response::Parts, UpstreamBody) {
     let (mut parts, body) = response.into_parts();
     parts.headers = headers::to_client(&parts.headers);
     parts.version = http::Version::HTTP_11;
@@ -444,7 +455,7 @@ fn user_agent(headers: &HeaderMap) -> Option<String> {
 }
 
 impl Exchange {
-    fn mode(&self) -> Mode {
+    pub(crate) fn mode(&self) -> Mode {
         match self.origin {
             Origin::Host { .. } => Mode::Proxy,
             Origin::Provider { .. } => Mode::BaseUrl,

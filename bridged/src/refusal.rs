@@ -37,6 +37,12 @@ pub enum Refusal {
     /// The request names another host than the one that the client connected to.
     #[error("the request's host is not the one of this connection")]
     Misdirected,
+    /// A CONNECT that is not for the proxy port.
+    #[error("CONNECT is for the proxy port only")]
+    Connect,
+    /// The system gives no random numbers.
+    #[error("the gateway has no random numbers")]
+    NoRandomness,
     /// WebSockets are not relayed.
     #[error("WebSockets are not available here: use plain requests")]
     WebSocket {
@@ -72,12 +78,13 @@ impl Refusal {
             Refusal::UnknownProvider | Refusal::UnknownRoute { .. } => 404,
             Refusal::Unauthenticated(_) => 401,
             Refusal::Misdirected => 421,
+            Refusal::Connect => 400,
             Refusal::WebSocket { status } => *status,
             Refusal::Body(CollectError::TooLong { .. }) => 413,
             Refusal::Body(CollectError::TooSlow) => 408,
             // Every client shows a 400 as it is and none repeats it.
             Refusal::Body(CollectError::Broken(_)) | Refusal::NoCredential { .. } => 400,
-            Refusal::Unrecordable(_) => 503,
+            Refusal::Unrecordable(_) | Refusal::NoRandomness => 503,
             Refusal::Upstream { error, .. } if error.is_timeout() => 504,
             Refusal::Upstream { .. } => 502,
         }
@@ -91,6 +98,8 @@ impl Refusal {
             Refusal::Unauthenticated(IdentityError::Missing) => "token_missing",
             Refusal::Unauthenticated(IdentityError::Unknown) => "token_unknown",
             Refusal::Misdirected => "misdirected",
+            Refusal::Connect => "connect_inside",
+            Refusal::NoRandomness => "no_randomness",
             Refusal::WebSocket { .. } => "websocket_unavailable",
             Refusal::Body(CollectError::TooLong { .. }) => "body_too_long",
             Refusal::Body(CollectError::TooSlow) => "body_too_slow",

@@ -89,7 +89,9 @@ impl Relay {
                     self.recording.passed(data.len());
                     self.read(data);
                 }
-                self.body.is_end_stream() || self.tap.as_ref().is_some_and(Tap::is_terminal)
+                frame.is_trailers()
+                    || self.body.is_end_stream()
+                    || self.tap.as_ref().is_some_and(Tap::is_terminal)
             }
         }
     }

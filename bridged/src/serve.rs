@@ -97,6 +97,8 @@ fn http2() -> http2::Builder<TokioExecutor> {
         .initial_stream_window_size(1 << 20)
         .initial_connection_window_size(4 << 20)
         .keep_alive_interval(Duration::from_secs(60))
+        // WebSockets over HTTP/2 (RFC 8441): clients that see no offer and have no other way fail for good.
+        .enable_connect_protocol()
         .auto_date_header(false);
     builder
 }

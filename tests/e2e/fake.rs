@@ -212,7 +212,8 @@ impl Drop for FakeProvider {
     }
 }
 
-fn tls_config(offers: Offers, ca_file: &Path) -> ServerConfig {
+/// The provider's TLS; the authority that signs its certificates is written to `ca_file`.
+pub(crate) fn tls_config(offers: Offers, ca_file: &Path) -> ServerConfig {
     let now = SystemTime::now();
     let made = Authority::generate(
         &CaProfile {

@@ -45,6 +45,7 @@ pub(crate) async fn eventually<T>(what: &str, mut check: impl AsyncFnMut() -> Op
 pub(crate) struct Settings {
     proxy: String,
     bridge: String,
+    provider: String,
     extra_ca: Option<PathBuf>,
     connect_to: Option<SocketAddr>,
     log: Option<&'static str>,
@@ -78,6 +79,12 @@ impl Settings {
         self
     }
 
+    /// With one more line in every `[[provider]]`.
+    pub(crate) fn provider(mut self, line: &str) -> Self {
+        writeln!(self.provider, "{line}").unwrap();
+        self
+    }
+
     /// With another log level.
     pub(crate) fn log(mut self, level: &'static str) -> Self {
         self.log = Some(level);
@@ -101,7 +108,8 @@ impl Settings {
             for name in PROVIDERS {
                 write!(
                     text,
-                    "[[provider]]\nname = \"{name}\"\nconnect-to = \"{address}\"\n\n"
+                    "[[provider]]\nname = \"{name}\"\nconnect-to = \"{address}\"\n{}\n",
+                    self.provider
                 )
                 .unwrap();
             }

@@ -29,6 +29,8 @@ pub struct ProviderFile {
     /// The gateway's own keys.
     #[serde(default)]
     pub keys: Vec<KeyFile>,
+    /// Whether WebSockets are relayed; `false` answers them with the status on which clients fall back.
+    pub websockets: Option<bool>,
     /// `false` switches the instance off.
     pub enabled: Option<bool>,
 }
@@ -68,6 +70,8 @@ pub struct ProviderConfig {
     pub byok: Byok,
     /// The gateway's own keys.
     pub keys: Vec<Secret>,
+    /// Whether WebSockets are relayed.
+    pub websockets: bool,
 }
 
 /// Lays `entries` over the built-in instances and checks the whole.
@@ -122,6 +126,7 @@ fn bare(instance: Instance) -> ProviderConfig {
         connect_to: None,
         byok: Byok::Allow,
         keys: Vec::new(),
+        websockets: true,
     }
 }
 
@@ -211,6 +216,7 @@ fn overlay(
             .ok();
     }
     config.byok = entry.byok.unwrap_or(config.byok);
+    config.websockets = entry.websockets.unwrap_or(config.websockets);
     config.keys.extend(
         entry
             .keys

@@ -187,6 +187,11 @@ impl Metrics {
             .increment(1);
     }
 
+    /// The WebSockets of a provider that are open.
+    pub fn websockets_open(&self, provider: &Arc<str>) -> Gauge {
+        self.resolve(|| gauge!("causeway_websockets_open", "provider" => provider.to_string()))
+    }
+
     /// Publishes what an instance is.
     pub fn provider_info(&self, provider: &str, kind: &'static str) {
         let labels = [
@@ -293,6 +298,7 @@ fn describe() {
         "causeway_refusals_total",
         "Requests that the gateway answered itself"
     );
+    describe_gauge!("causeway_websockets_open", "WebSockets that are open");
     describe_gauge!("causeway_records_queued", "Record events waiting for the writer");
     describe_counter!("causeway_records_written_total", "Record events committed");
     describe_counter!("causeway_records_lost_total", "Record events lost");

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::dial::Http1Sender;
 use super::pool::Lease;
 use crate::body::ReplyError;
 
@@ -18,8 +19,19 @@ pub struct UpstreamBody(Source);
 
 #[derive(Debug)]
 enum Source {
-    Network { body: Incoming, lease: Option<Lease> },
-    Simulated { frames: VecDeque<Bytes>, pause: bool },
+    Network {
+        body: Incoming,
+        lease: Option<Lease>,
+    },
+    /// On a connection of its own, which ends with the reply.
+    Alone {
+        body: Incoming,
+        _sender: Http1Sender,
+    },
+    Simulated {
+        frames: VecDeque<Bytes>,
+        pause: bool,
+    },
 }
 
 impl UpstreamBody {
@@ -30,6 +42,13 @@ impl UpstreamBody {
         });
         body.release_at_end();
         body
+    }
+
+    pub(super) fn alone(body: Incoming, sender: Http1Sender) -> UpstreamBody {
+        UpstreamBody(Source::Alone {
+            body,
+            _sender: sender,
+        })
     }
 
     pub(super) fn simulated(frames: Vec<Bytes>) -> UpstreamBody {
@@ -60,11 +79,19 @@ impl Body for UpstreamBody {
         let frame = match &mut self.0 {
             Source::Network { body, lease } => {
                 let frame = ready!(Pin::new(body).poll_frame(cx));
-                if frame.is_none()
-                    && let Some(lease) = lease.take()
-                {
+                // After trailers nobody need ask again.
+                let ended = match &frame {
+                    None => true,
+                    Some(Ok(frame)) => frame.is_trailers(),
+                    Some(Err(_)) => false,
+                };
+                if ended && let Some(lease) = lease.take() {
                     lease.release();
                 }
+                frame.map(|frame| frame.map_err(ReplyError::Upstream))
+            }
+            Source::Alone { body, .. } => {
+                let frame = ready!(Pin::new(body).poll_frame(cx));
                 frame.map(|frame| frame.map_err(ReplyError::Upstream))
             }
             Source::Simulated { frames, pause } => {
@@ -83,14 +110,14 @@ impl Body for UpstreamBody {
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
-            Source::Network { body, .. } => body.is_end_stream(),
+            Source::Network { body, .. } | Source::Alone { body, .. } => body.is_end_stream(),
             Source::Simulated { frames, .. } => frames.is_empty(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            Source::Network { body, .. } => body.size_hint(),
+            Source::Network { body, .. } | Source::Alone { body, .. } => body.size_hint(),
             Source::Simulated { frames, .. } => match frames.front() {
                 Some(only) if frames.len() == 1 => SizeHint::with_exact(only.len() as u64),
                 // A stream, whose length no real provider knows either.

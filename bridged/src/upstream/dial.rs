@@ -1,5 +1,6 @@
 //! Making one connection to an upstream: look-up, TCP, TLS, HTTP handshake, all within one deadline.
 
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,8 +10,10 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use providers::{Scheme, Target};
 use rustls_pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_util::task::TaskTracker;
 
 use super::pool::Sender;
@@ -53,6 +56,9 @@ impl DialError {
     }
 }
 
+/// The sending half of an HTTP/1.1 connection.
+pub(super) type Http1Sender = http1::SendRequest<RequestBody>;
+
 /// Knows how to reach one host.
 #[derive(Debug)]
 pub(super) struct Dialler {
@@ -65,6 +71,8 @@ pub(super) struct Dialler {
 
 struct TlsSetup {
     connector: TlsConnector,
+    /// For connections that are to speak HTTP/1.1.
+    http1: TlsConnector,
     name: Result<ServerName<'static>, DialError>,
 }
 
@@ -85,6 +93,7 @@ impl Dialler {
     ) -> Dialler {
         let tls = (target.scheme == Scheme::Https).then(|| TlsSetup {
             connector: TlsConnector::from(trust.tls.clone()),
+            http1: TlsConnector::from(trust.tls_http1.clone()),
             name: ServerName::try_from(target.host.clone()).map_err(|_| DialError::Name),
         });
         Dialler {
@@ -108,17 +117,26 @@ impl Dialler {
         let Some(tls) = &self.tls else {
             return h1(TokioIo::new(tcp), tracker).await;
         };
-        let name = tls.name.clone()?;
-        let stream = tls
-            .connector
-            .connect(name, tcp)
-            .await
-            .map_err(|error| DialError::Tls(Arc::new(error)))?;
+        let stream = tls.shake_hands(&tls.connector, tcp).await?;
         if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
             h2(TokioIo::new(stream), tracker).await
         } else {
             h1(TokioIo::new(stream), tracker).await
         }
+    }
+
+    /// Makes an HTTP/1.1 connection of its own for one request, which may be upgraded.
+    pub(super) async fn dial_http1(&self, tracker: &TaskTracker) -> Result<Http1Sender, DialError> {
+        let connect = async {
+            let tcp = self.tcp().await?;
+            match &self.tls {
+                None => upgradeable(tcp, tracker).await,
+                Some(tls) => upgradeable(tls.shake_hands(&tls.http1, tcp).await?, tracker).await,
+            }
+        };
+        tokio::time::timeout(self.timeout, connect)
+            .await
+            .unwrap_or(Err(DialError::Timeout(self.timeout)))
     }
 
     async fn tcp(&self) -> Result<TcpStream, DialError> {
@@ -145,9 +163,45 @@ impl Dialler {
     }
 }
 
+impl TlsSetup {
+    async fn shake_hands(
+        &self,
+        connector: &TlsConnector,
+        tcp: TcpStream,
+    ) -> Result<TlsStream<TcpStream>, DialError> {
+        let name = self.name.clone()?;
+        let connected = connector.connect(name, tcp).await;
+        connected.map_err(|error| DialError::Tls(Arc::new(error)))
+    }
+}
+
+async fn upgradeable<IO>(io: IO, tracker: &TaskTracker) -> Result<Http1Sender, DialError>
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let handshake = http1::Builder::new()
+        .preserve_header_case(true)
+        .handshake::<_, RequestBody>(TokioIo::new(io));
+    let (sender, connection) = handshake
+        .await
+        .map_err(|error| DialError::Http(Arc::new(error)))?;
+    tracker.spawn(drive(connection.with_upgrades()));
+    Ok(sender)
+}
+
+/// Keeps a connection going until it ends.
+async fn drive(connection: impl Future<Output = hyper::Result<()>>) {
+    if let Err(error) = connection.await {
+        tracing::debug!(
+            error = &error as &dyn std::error::Error,
+            "an upstream connection ended"
+        );
+    }
+}
+
 async fn h1<IO>(io: TokioIo<IO>, tracker: &TaskTracker) -> Result<Sender, DialError>
 where
-    IO: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let handshake = http1::Builder::new()
         .preserve_header_case(true)
@@ -155,20 +209,13 @@ where
     let (sender, connection) = handshake
         .await
         .map_err(|error| DialError::Http(Arc::new(error)))?;
-    tracker.spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(
-                error = &error as &dyn std::error::Error,
-                "an upstream connection ended"
-            );
-        }
-    });
+    tracker.spawn(drive(connection));
     Ok(Sender::H1(sender))
 }
 
 async fn h2<IO>(io: TokioIo<IO>, tracker: &TaskTracker) -> Result<Sender, DialError>
 where
-    IO: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let handshake = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
@@ -182,13 +229,6 @@ where
     let (sender, connection) = handshake
         .await
         .map_err(|error| DialError::Http(Arc::new(error)))?;
-    tracker.spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(
-                error = &error as &dyn std::error::Error,
-                "an upstream connection ended"
-            );
-        }
-    });
+    tracker.spawn(drive(connection));
     Ok(Sender::H2(sender))
 }

@@ -48,6 +48,9 @@ pub enum UpstreamError {
     /// The reply's head did not come in time.
     #[error("no reply within {} s", .0.as_secs())]
     NoReply(Duration),
+    /// A WebSocket was asked for, and the reply neither opens nor refuses one.
+    #[error("the reply does not open a WebSocket")]
+    NoWebSocket,
     /// The request cannot be put on the wire.
     #[error("the request's target is not a URL")]
     Target(#[source] http::Error),
@@ -60,6 +63,7 @@ impl UpstreamError {
             UpstreamError::Dial(error) => error.kind(),
             UpstreamError::Broken(_) => "broken",
             UpstreamError::NoReply(_) => "timeout",
+            UpstreamError::NoWebSocket => "websocket",
             UpstreamError::Target(_) => "target",
         }
     }
@@ -84,6 +88,8 @@ pub struct Upstream {
     pub byok: Byok,
     /// The gateway's own keys.
     pub keys: Vec<Secret>,
+    /// Whether it relays WebSockets.
+    pub websockets: bool,
     connect_to: Option<SocketAddr>,
     config: UpstreamConfig,
     trust: Trust,
@@ -109,6 +115,7 @@ impl Upstream {
             instance,
             byok: provider.byok,
             keys: provider.keys.clone(),
+            websockets: provider.websockets,
             connect_to: provider.connect_to,
             config,
             trust,
@@ -137,7 +144,7 @@ impl Upstream {
         loop {
             let lease = pool.lease().await?;
             let reused = lease.is_reused();
-            address(&mut request, target, &lease)?;
+            address(&mut request, target, lease.is_h2())?;
             let outcome = tokio::time::timeout_at(deadline, send_on(lease, request)).await;
             match outcome {
                 Err(_) => return Err(UpstreamError::NoReply(self.config.response_timeout)),
@@ -155,6 +162,26 @@ impl Upstream {
     pub(crate) fn close(&self) {
         let hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         hosts.values().for_each(|pool| pool.close());
+    }
+
+    /// Sends a request that asks for an upgrade, on an HTTP/1.1 connection of its own. `Connection` and `Upgrade`
+    /// are the caller's, else as for `send`.
+    ///
+    /// # Errors
+    /// There is no connection, or no reply in time.
+    pub async fn send_upgrade(
+        &self,
+        target: &Target,
+        mut request: Request<RequestBody>,
+    ) -> Result<Response<UpstreamBody>, UpstreamError> {
+        let deadline = Instant::now() + self.config.response_timeout;
+        address(&mut request, target, false)?;
+        let mut sender = self.pool(target).dial_http1().await?;
+        let response = tokio::time::timeout_at(deadline, sender.send_request(request))
+            .await
+            .map_err(|_| UpstreamError::NoReply(self.config.response_timeout))?
+            .map_err(UpstreamError::Broken)?;
+        Ok(response.map(|body| UpstreamBody::alone(body, sender)))
     }
 
     fn pool(&self, target: &Target) -> Arc<HostPool> {
@@ -185,9 +212,9 @@ async fn send_on(
 }
 
 /// Sets URI, version and `Host` as the connection's protocol wants them.
-fn address(request: &mut Request<RequestBody>, target: &Target, lease: &Lease) -> Result<(), UpstreamError> {
+fn address(request: &mut Request<RequestBody>, target: &Target, http2: bool) -> Result<(), UpstreamError> {
     let path = target.path_and_query.as_str();
-    if lease.is_h2() {
+    if http2 {
         let scheme = if target.scheme == Scheme::Https {
             "https"
         } else {

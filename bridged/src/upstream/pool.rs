@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::dial::{DialError, Dialler};
+use super::dial::{DialError, Dialler, Http1Sender};
 use crate::body::RequestBody;
 
 /// Requests on one HTTP/2 connection; most servers allow 100 or more.
@@ -96,6 +96,11 @@ impl HostPool {
         let mut connections = self.lock();
         connections.idle.clear();
         connections.shared.clear();
+    }
+
+    /// A connection beside the pool's, for one request that may be upgraded.
+    pub(super) async fn dial_http1(&self) -> Result<Http1Sender, DialError> {
+        self.dialler.dial_http1(&self.tracker).await
     }
 
     /// A connection that can take a request now.

@@ -27,6 +27,8 @@ pub enum TrustError {
 pub struct Trust {
     /// Offers HTTP/2 and HTTP/1.1.
     pub(super) tls: Arc<ClientConfig>,
+    /// Offers HTTP/1.1 only, for WebSockets.
+    pub(super) tls_http1: Arc<ClientConfig>,
 }
 
 impl Trust {
@@ -56,7 +58,12 @@ impl Trust {
             .with_root_certificates(roots)
             .with_no_client_auth();
         tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Trust { tls: Arc::new(tls) })
+        let mut tls_http1 = tls.clone();
+        tls_http1.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Trust {
+            tls: Arc::new(tls),
+            tls_http1: Arc::new(tls_http1),
+        })
     }
 }
 

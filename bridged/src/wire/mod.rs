@@ -54,7 +54,6 @@ struct Open {
 pub(crate) struct Switch(Arc<AtomicBool>);
 
 impl Switch {
-    #[expect(dead_code, reason = "nothing is upgraded yet")]
     pub(crate) fn turn(&self) {
         self.0.store(true, Ordering::Release);
     }

@@ -1,0 +1,133 @@
+//! Carries bytes both ways between two streams until both have ended, nothing moves any more, or the process is
+//! to end.
+//!
+//! One direction may end before the other (half-close), which then has to keep moving. A TLS peer that leaves without a word (no `close_notify`)
+//! has ended too: whatever else rests on these bytes has its own way to tell the end. Nothing is read into.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// Bytes read at once, a direction.
+const BUFFER: usize = 16 << 10;
+/// How long a splice may be silent once the process is to end.
+const LAST_SILENCE: Duration = Duration::from_secs(1);
+
+/// How long a splice may be silent once one of its directions has ended.
+const HALF_CLOSED_SILENCE: Duration = Duration::from_secs(5);
+/// How long either side may take to hear that it is over.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Splices `one` and `other`; `idle` is the longest time in which nothing may move.
+pub(crate) async fn splice(
+    one: impl AsyncRead + AsyncWrite + Unpin,
+    other: impl AsyncRead + AsyncWrite + Unpin,
+    idle: Duration,
+    stopping: &CancellationToken,
+) {
+    let activity = Arc::new(Activity {
+        since: Instant::now(),
+        last: AtomicU64::new(0),
+        half_closed: Notify::new(),
+    });
+    let mut one = Watched {
+        io: one,
+        activity: activity.clone(),
+    };
+    let mut other = Watched {
+        io: other,
+        activity: activity.clone(),
+    };
+    let abandoned = async {
+        activity.half_closed.notified().await;
+        activity.silent_for(HALF_CLOSED_SILENCE).await;
+    };
+    let stopped = async {
+        stopping.cancelled().await;
+        activity.silent_for(LAST_SILENCE).await;
+    };
+    tokio::select! {
+        ended = tokio::io::copy_bidirectional_with_sizes(&mut one, &mut other, BUFFER, BUFFER) => {
+            if let Err(error) = ended {
+                tracing::debug!(error = &error as &dyn std::error::Error, "a splice broke");
+            }
+        }
+        () = activity.silent_for(idle) => tracing::debug!("a splice fell silent"),
+        () = abandoned => tracing::debug!("half a splice fell silent"),
+        () = stopped => {}
+    }
+    // Whichever side is still there learns that this was the end, and not an attack on its TLS.
+    let farewell = async { tokio::join!(one.shutdown(), other.shutdown()) };
+    let _ = tokio::time::timeout(FAREWELL, farewell).await;
+}
+
+/// When something last moved.
+#[derive(Debug)]
+struct Activity {
+    since: Instant,
+    last: AtomicU64,
+    half_closed: Notify,
+}
+
+impl Activity {
+    fn note(&self) {
+        let millis = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last.store(millis, Ordering::Relaxed);
+    }
+
+    async fn silent_for(&self, span: Duration) {
+        loop {
+            let last = self.since + Duration::from_millis(self.last.load(Ordering::Relaxed));
+            if last.elapsed() >= span {
+                return;
+            }
+            tokio::time::sleep_until(last + span).await;
+        }
+    }
+}
+
+/// A side: notes when something is read from it.
+struct Watched<IO> {
+    io: IO,
+    activity: Arc<Activity>,
+}
+
+impl<IO: AsyncRead + Unpin> AsyncRead for Watched<IO> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = into.filled().len();
+        match ready!(Pin::new(&mut self.io).poll_read(cx, into)) {
+            Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => return Poll::Ready(Err(error)),
+            _ => self.activity.note(),
+        }
+        if into.filled().len() == before {
+            self.activity.half_closed.notify_one();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<IO: AsyncWrite + Unpin> AsyncWrite for Watched<IO> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, from)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
