@@ -28,4 +28,4 @@ pub mod store;
 pub mod token;
 pub mod upstream;
 mod websocket;
-mod wire;
+pub mod wire;

@@ -206,3 +206,16 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Guarded<IO> {
         self.io.is_write_vectored()
     }
 }
+
+/// How many bytes of an HTTP/1 connection, which comes in `portions`, a sound reader would take.
+pub fn sound_until<'a>(portions: impl IntoIterator<Item = &'a [u8]>) -> usize {
+    let mut inspector = http1::Inspector::new();
+    let mut read = 0;
+    for portion in portions {
+        match inspector.follow(portion) {
+            Ok(()) => read += portion.len(),
+            Err(stop) => return read + stop.at,
+        }
+    }
+    read
+}
