@@ -2,7 +2,6 @@
 
 use std::io::Write;
 use std::path::Path;
-use std::time::SystemTime;
 
 use bridged::clock::{Clock, Micros};
 use certs::Authority;
@@ -10,7 +9,7 @@ use certs::Authority;
 use crate::cli::{CaCommand, Encoding, Globals};
 use crate::config::{self, Config};
 use crate::failure::Failure;
-use crate::{data_dir, gateway};
+use crate::{authority, data_dir};
 
 pub(crate) fn run(globals: &Globals, command: &CaCommand) -> Result<(), Failure> {
     let config = config::load(globals)?;
@@ -18,29 +17,21 @@ pub(crate) fn run(globals: &Globals, command: &CaCommand) -> Result<(), Failure>
     match command {
         CaCommand::Init => {
             data_dir::make(&config.data_dir)?;
-            let (cert, key) = (&config.proxy.ca_cert, &config.proxy.ca_key);
-            let authority = certs::files::create(cert, key, &gateway::common_name(), now)
-                .map_err(|error| Failure::because("no CA was made", error))?;
+            let authority = authority::create(&config, now)?;
             describe(&config, &authority);
             Ok(())
         }
-        CaCommand::Export { format, out } => export(&load(&config, now)?, *format, out.as_deref()),
+        CaCommand::Export { format, out } => export(&authority::load(&config, now)?, *format, out.as_deref()),
         CaCommand::Show => {
-            describe(&config, &load(&config, now)?);
+            describe(&config, &authority::load(&config, now)?);
+            Ok(())
+        }
+        CaCommand::Install => {
+            authority::load(&config, now)?;
+            print!("{}", explain(&config));
             Ok(())
         }
     }
-}
-
-fn load(config: &Config, now: SystemTime) -> Result<Authority, Failure> {
-    let (cert, key) = (&config.proxy.ca_cert, &config.proxy.ca_key);
-    if !cert.exists() && !key.exists() {
-        return Err(Failure::new(format!(
-            "there is no CA at {}: run `causeway ca init`",
-            cert.display()
-        )));
-    }
-    certs::files::load(cert, key, now).map_err(|error| Failure::because("the CA cannot be used", error))
 }
 
 fn export(authority: &Authority, format: Encoding, out: Option<&Path>) -> Result<(), Failure> {
@@ -63,3 +54,39 @@ fn describe(config: &Config, authority: &Authority) {
     println!("certificate  {}", config.proxy.ca_cert.display());
     println!("key          {} (keep it here)", config.proxy.ca_key.display());
 }
+
+/// How each trust store takes the certificate. Stores that replace trust get the bundle with the system's roots.
+fn explain(config: &Config) -> String {
+    let certificate = config.proxy.ca_cert.display().to_string();
+    let bundle = config.data_dir.join(crate::bundle::NAME).display().to_string();
+    INSTALL.replace("{ca}", &certificate).replace("{bundle}", &bundle)
+}
+
+const INSTALL: &str = "\
+The certificate (never the key) is
+  {ca}
+and, together with the system's roots, once `causeway serve` has run,
+  {bundle}
+
+Operating systems (browsers, .NET, Go, curl and git of the system, and most desktop programs follow them):
+  Debian, Ubuntu   sudo cp '{ca}' /usr/local/share/ca-certificates/causeway.crt && sudo update-ca-certificates
+  Fedora, RHEL     sudo cp '{ca}' /etc/pki/ca-trust/source/anchors/causeway.pem && sudo update-ca-trust
+  Arch             sudo trust anchor '{ca}'
+  macOS            sudo security add-trusted-cert -d -r trustRoot -k /Library/Keychains/System.keychain '{ca}'
+  Windows          certutil -addstore -f Root \"{ca}\"      (as administrator)
+
+Programs with a trust store of their own:
+  Node             export NODE_EXTRA_CA_CERTS='{ca}'         (adds; also VS Code, Copilot, Claude Code)
+  Codex            export CODEX_CA_CERTIFICATE='{ca}'
+  Python           export SSL_CERT_FILE='{bundle}' REQUESTS_CA_BUNDLE='{bundle}' PIP_CERT='{bundle}'
+  curl             export CURL_CA_BUNDLE='{bundle}'
+  git              export GIT_SSL_CAINFO='{bundle}'          (or: git config --global http.sslCAInfo '{bundle}')
+  Java             keytool -importcert -noprompt -cacerts -storepass changeit -alias causeway -file '{ca}'
+  Firefox          Settings > Privacy & Security > Certificates > View Certificates > Authorities > Import
+                   (or by policy: Certificates/ImportEnterpriseRoots = true)
+  JetBrains IDEs   Settings > Tools > Server Certificates > Accepted certificates > +
+  npm              npm config set cafile '{bundle}'
+
+`causeway env --client NAME` prints these and the proxy variables for one client.
+To undo: remove what was added and unset the variables; the SHA-256 is shown by `causeway ca show`.
+";

@@ -87,6 +87,8 @@ pub(crate) enum CaCommand {
     },
     /// Describe the CA.
     Show,
+    /// Explain how clients and operating systems come to trust it.
+    Install,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -11,7 +11,7 @@ use crate::data_dir;
 use crate::failure::Failure;
 
 /// What the program runs with.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Config {
     pub(crate) bridge: bridged::config::Config,
     pub(crate) proxy: proxyd::config::Config,

@@ -1,6 +1,7 @@
 //! How a command fails: a message with its causes, and an exit code.
 
 use std::error::Error;
+use std::fmt;
 use std::process::ExitCode;
 
 use bridged::config::ConfigError;
@@ -40,6 +41,12 @@ impl Failure {
             eprintln!("causeway: {line}");
         }
         ExitCode::from(self.code)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.lines.join("; "))
     }
 }
 

@@ -12,9 +12,10 @@ use bridged::store::NewToken;
 use bridged::token::{self, Role};
 use bridged::{bridge, monitor, serve};
 use certs::{Authority, Origin};
-use proxyd::Proxy;
+use proxyd::{Listeners, Proxy};
 use tokio::net::TcpListener;
 
+use crate::authority;
 use crate::bundle;
 use crate::config::Config;
 use crate::failure::Failure;
@@ -31,6 +32,7 @@ pub(crate) struct Gateway {
     pub(crate) token_file: PathBuf,
     /// Whether this start made CA or token.
     pub(crate) is_first: bool,
+    proxy: Arc<Proxy>,
     running: Running,
 }
 
@@ -38,8 +40,17 @@ pub(crate) struct Gateway {
 #[derive(Clone, Copy, Debug, serde::Serialize)]
 pub(crate) struct Addresses {
     pub(crate) proxy: SocketAddr,
+    /// The proxy's listener with TLS.
+    pub(crate) proxy_tls: Option<SocketAddr>,
     pub(crate) bridge: SocketAddr,
     pub(crate) metrics: SocketAddr,
+}
+
+impl Addresses {
+    fn listeners(&self) -> Listeners {
+        let plain = [self.proxy, self.bridge, self.metrics];
+        Listeners::new(plain.into_iter().chain(self.proxy_tls))
+    }
 }
 
 /// The CA's public files.
@@ -53,15 +64,24 @@ pub(crate) struct CaFiles {
 impl Gateway {
     /// Starts everything; the data folder must exist.
     pub(crate) async fn start(config: Config) -> Result<Gateway, Failure> {
+        // Each connection takes two; the usual soft limit of 1,024 would be the first thing to run out.
+        if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+            tracing::warn!(%error, "the limit of open files cannot be raised");
+        }
         let clock = Clock::system();
-        let (authority, origin) = load_ca(&config.proxy, &clock)?;
+        let (authority, origin) = authority::load_or_create(&config, clock.now())?;
         let ca = ca_files(&config, &authority)?;
         // All ports are taken before anything is made, so that a busy one leaves nothing half started.
         let proxy_port = listen(config.proxy.listen, "proxy.listen").await?;
         let bridge_port = listen(config.bridge.listen, "bridge.listen").await?;
         let metrics_port = listen(config.bridge.metrics_listen, "metrics.listen").await?;
+        let tls_port = match &config.proxy.tls {
+            Some(tls) => Some(listen(tls.listen, "proxy.tls.listen").await?),
+            None => None,
+        };
         let addresses = Addresses {
             proxy: local(&proxy_port)?,
+            proxy_tls: tls_port.as_ref().map(local).transpose()?,
             bridge: local(&bridge_port)?,
             metrics: local(&metrics_port)?,
         };
@@ -73,9 +93,12 @@ impl Gateway {
             .map_err(|error| Failure::because("the gateway cannot start", error))?;
         let token_file = config.data_dir.join("token");
         let made = first_token(&app, &token_file).await?;
-        let proxy = Proxy::new(app.clone(), config.proxy, authority)
+        let proxy = Proxy::new(app.clone(), config.proxy, authority, addresses.listeners())
             .map_err(|error| Failure::because("the proxy cannot start", error))?;
-        app.tracker.spawn(proxy.run(proxy_port));
+        if let Some(tls_port) = tls_port {
+            app.tracker.spawn(proxy.clone().run_tls(tls_port));
+        }
+        app.tracker.spawn(proxy.clone().run(proxy_port));
         app.tracker.spawn(bridge::run(app.clone(), bridge_port));
         app.tracker.spawn(monitor::run(app.clone(), metrics_port));
         let is_first = made || origin == Origin::Created;
@@ -85,29 +108,26 @@ impl Gateway {
             ca,
             token_file,
             is_first,
+            proxy,
             running,
         })
     }
 
+    /// Signs with the CA that is in its files now. Connections that are open keep their certificates.
+    pub(crate) fn reload_ca(&self, config: &Config) -> Result<(), Failure> {
+        let authority = authority::load(config, self.app.clock.now())?;
+        ca_files(config, &authority)?;
+        self.app.publish_ca(PublicCa {
+            pem: authority.certificate_pem().to_owned(),
+        });
+        self.proxy.replace_authority(authority);
+        Ok(())
+    }
+
     /// Ends it: no new connections, what is in flight may finish, records are written.
     pub(crate) async fn stop(self) {
-        self.running.stop(self.app, GRACE).await;
+        self.running.stop(&self.app, GRACE).await;
     }
-}
-
-/// Loads the CA; makes one only where the configuration names none.
-pub(crate) fn load_ca(
-    config: &proxyd::config::Config,
-    clock: &Clock,
-) -> Result<(Authority, Origin), Failure> {
-    certs::files::load_or_create(&config.ca_cert, &config.ca_key, &common_name(), clock.now())
-        .map_err(|error| Failure::because("the CA cannot be used", error))
-}
-
-/// The CA's name: it tells the machine, so that two installations do not look alike in a trust store.
-pub(crate) fn common_name() -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    format!("Causeway CA {}", host.trim()).trim_end().to_owned()
 }
 
 fn ca_files(config: &Config, authority: &Authority) -> Result<CaFiles, Failure> {

@@ -3,6 +3,7 @@
 //! Exit codes: 0 fine, 1 failed, 2 usage or configuration. Each command is one file; what daemons do is in the
 //! crates `bridged` and `proxyd`.
 
+mod authority;
 mod bundle;
 mod ca;
 mod check;

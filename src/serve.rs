@@ -14,13 +14,19 @@ pub(crate) async fn run(globals: &Globals, options: &ServeOptions) -> Result<(),
     data_dir::make(&config.data_dir)?;
     let _lock = data_dir::lock(&config.data_dir)?;
     let data_dir = config.data_dir.clone();
-    let signals = Signals::listen()?;
-    let gateway = Gateway::start(config).await?;
+    let mut signals = Signals::listen()?;
+    let gateway = Gateway::start(config.clone()).await?;
     greet(&gateway);
     if let Some(path) = &options.ready_file {
         announce(path, &gateway, &data_dir)?;
     }
-    signals.first().await;
+    while signals.next().await == Signal::Reload {
+        match gateway.reload_ca(&config) {
+            Ok(()) => tracing::info!("the CA was read again"),
+            Err(failure) => tracing::error!(%failure, "the CA could not be read again; the old one stays"),
+        }
+    }
+    signals.end_on_next();
     tracing::info!("stopping: requests in flight may end; a second signal ends at once");
     gateway.stop().await;
     Ok(())
@@ -30,6 +36,9 @@ fn greet(gateway: &Gateway) {
     let addresses = &gateway.addresses;
     println!("Causeway is ready.\n");
     println!("  proxy    http://{}", addresses.proxy);
+    if let Some(address) = addresses.proxy_tls {
+        println!("           https://{address}");
+    }
     println!("  bridge   http://{}", addresses.bridge);
     println!("  metrics  http://{}/metrics", addresses.metrics);
     println!("  CA       {}", gateway.ca.certificate.display());
@@ -52,6 +61,7 @@ fn announce(path: &Path, gateway: &Gateway, data_dir: &Path) -> Result<(), Failu
     let text = json!({
         "pid": std::process::id(),
         "proxy": addresses.proxy,
+        "proxy_tls": addresses.proxy_tls,
         "bridge": addresses.bridge,
         "metrics": addresses.metrics,
         "data_dir": data_dir,
@@ -62,41 +72,65 @@ fn announce(path: &Path, gateway: &Gateway, data_dir: &Path) -> Result<(), Failu
         .map_err(|error| Failure::because(&format!("{} cannot be written", path.display()), error))
 }
 
-/// The signals that end a gateway.
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Signal {
+    /// Read the files again (SIGHUP).
+    Reload,
+    /// End (SIGINT, SIGTERM).
+    End,
+}
+
+/// The signals that a gateway heeds.
 pub(crate) struct Signals {
     #[cfg(unix)]
     terminate: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    hang_up: tokio::signal::unix::Signal,
 }
 
 impl Signals {
+    #[cfg(unix)]
     pub(crate) fn listen() -> Result<Signals, Failure> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let failed = |error| Failure::because("signals cannot be received", error);
         Ok(Signals {
-            #[cfg(unix)]
-            terminate: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
-                .map_err(|error| Failure::because("signals cannot be received", error))?,
+            terminate: signal(SignalKind::terminate()).map_err(failed)?,
+            hang_up: signal(SignalKind::hangup()).map_err(failed)?,
         })
     }
 
-    /// Waits for the first one; the next ends the process at once.
-    pub(crate) async fn first(mut self) {
-        self.next().await;
+    #[cfg(not(unix))]
+    pub(crate) fn listen() -> Result<Signals, Failure> {
+        Ok(Signals {})
+    }
+
+    /// Waits for the next one.
+    #[cfg(unix)]
+    pub(crate) async fn next(&mut self) -> Signal {
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => Signal::End,
+            _ = self.terminate.recv() => Signal::End,
+            _ = self.hang_up.recv() => Signal::Reload,
+        }
+    }
+
+    /// Waits for the next one.
+    #[cfg(not(unix))]
+    pub(crate) async fn next(&mut self) -> Signal {
+        let _ = tokio::signal::ctrl_c().await;
+        Signal::End
+    }
+
+    /// Lets the next signal to end do so at once.
+    pub(crate) fn end_on_next(mut self) {
         #[expect(
             clippy::disallowed_methods,
             reason = "it ends with the process and must not delay the end"
         )]
         tokio::spawn(async move {
-            self.next().await;
+            while self.next().await == Signal::Reload {}
             std::process::exit(1);
         });
-    }
-
-    async fn next(&mut self) {
-        #[cfg(unix)]
-        tokio::select! {
-            _ = tokio::signal::ctrl_c() => {}
-            _ = self.terminate.recv() => {}
-        }
-        #[cfg(not(unix))]
-        let _ = tokio::signal::ctrl_c().await;
     }
 }

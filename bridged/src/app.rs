@@ -3,11 +3,10 @@
 //! `App::start` opens the store, starts the writer and the housekeeping, and returns the `App` with a `Running`
 //! that ends it in order: requests first, then the record queue, then the writer.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use providers::{Endpoint, ErrorShape, Registry, RegistryProblem};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -68,13 +67,12 @@ pub struct App {
     pub recorder: Recorder,
     /// All metrics of the process.
     pub metrics: Metrics,
-    /// The CA's certificate, which anyone may fetch.
-    pub ca: Option<PublicCa>,
     /// Every task.
     pub tracker: TaskTracker,
     /// Cancelled when the process is to end.
     pub stopping: CancellationToken,
     providers: ArcSwap<Providers>,
+    ca: ArcSwapOption<PublicCa>,
 }
 
 /// The public part of the CA.
@@ -93,7 +91,11 @@ pub struct Providers {
 }
 
 impl Providers {
-    fn build(config: &Config, tracker: &TaskTracker) -> Result<Providers, StartError> {
+    fn build(
+        config: &Config,
+        tracker: &TaskTracker,
+        stopping: &CancellationToken,
+    ) -> Result<Providers, StartError> {
         let instances = config
             .providers
             .iter()
@@ -107,7 +109,7 @@ impl Providers {
                 provider,
                 config.upstream.clone(),
                 trust.clone(),
-                tracker.clone(),
+                (tracker.clone(), stopping.clone()),
             )
         };
         let upstreams = registry
@@ -163,7 +165,8 @@ impl App {
     ) -> Result<(Arc<App>, Running), StartError> {
         let tracker = TaskTracker::new();
         let metrics = Metrics::new()?;
-        let providers = Providers::build(&config, &tracker)?;
+        let stopping = CancellationToken::new();
+        let providers = Providers::build(&config, &tracker, &stopping)?;
         for upstream in providers.upstreams() {
             metrics.provider_info(&upstream.name, upstream.instance.kind.name());
         }
@@ -184,10 +187,10 @@ impl App {
             store,
             recorder,
             metrics,
-            ca,
             tracker,
-            stopping: CancellationToken::new(),
+            stopping,
             providers: ArcSwap::from_pointee(providers),
+            ca: ArcSwapOption::from_pointee(ca),
         });
         app.keep_house();
         Ok((app, Running { writer }))
@@ -198,9 +201,14 @@ impl App {
         self.providers.load_full()
     }
 
-    /// The database's path.
-    pub fn database(&self) -> &PathBuf {
-        &self.config.database
+    /// The CA's certificate, which anyone may fetch.
+    pub fn ca(&self) -> Option<Arc<PublicCa>> {
+        self.ca.load_full()
+    }
+
+    /// Replaces the CA's certificate.
+    pub fn publish_ca(&self, ca: PublicCa) {
+        self.ca.store(Some(Arc::new(ca)));
     }
 
     fn keep_house(self: &Arc<Self>) {
@@ -222,8 +230,9 @@ impl App {
 impl Running {
     /// Ends a bridge whose listeners have stopped: waits until `deadline` for what is in flight, then writes what
     /// is queued. What is still in flight then is left open and becomes aborted at the next start.
-    pub async fn stop(self, app: Arc<App>, grace: Duration) {
+    pub async fn stop(self, app: &App, grace: Duration) {
         app.stopping.cancel();
+        app.providers().upstreams().for_each(Upstream::close);
         app.tracker.close();
         if tokio::time::timeout(grace, app.tracker.wait()).await.is_err() {
             tracing::warn!(
@@ -231,7 +240,7 @@ impl Running {
                 "not everything in flight has ended in time"
             );
         }
-        drop(app);
+        app.recorder.stop().await;
         let writer = tokio::task::spawn_blocking(move || self.writer.join());
         if tokio::time::timeout(grace, writer).await.is_err() {
             tracing::error!("the record queue could not be written in time");

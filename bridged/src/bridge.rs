@@ -39,7 +39,7 @@ pub async fn run(app: Arc<App>, listener: TcpListener) {
 async fn answer(app: Arc<App>, api: api::Router, request: Request<Incoming>) -> Response<ReplyBody> {
     match request.uri().path() {
         "/" => text(StatusCode::OK, "text/plain; charset=utf-8", WELCOME),
-        "/ca.pem" => match &app.ca {
+        "/ca.pem" => match app.ca() {
             Some(ca) => text(StatusCode::OK, "application/x-pem-file", &ca.pem),
             None => text(
                 StatusCode::NOT_FOUND,

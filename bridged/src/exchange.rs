@@ -284,7 +284,8 @@ async fn record(
     call: &mut Call,
     credential: Credential,
 ) -> Result<Recording, Refusal> {
-    let id = Uuid::now_v7();
+    // One HTTP request is one interception: the id that the client sees finds its record.
+    let id = call.request_id;
     let inspection = &mut call.inspection;
     let metrics = app.metrics.call(
         &upstream.name,

@@ -134,8 +134,9 @@ where
     F: Future<Output = Response<ReplyBody>> + Send + 'static,
 {
     let ended = match protocol {
-        Protocol::Http1 => speak_http1(app, io, service).await,
-        Protocol::Http2 => speak_http2(app, io, service).await,
+        // Boxed, so that a connection takes the memory of its own protocol only.
+        Protocol::Http1 => Box::pin(speak_http1(app, io, service)).await,
+        Protocol::Http2 => Box::pin(speak_http2(app, io, service)).await,
     };
     if let Err(error) = ended {
         // Clients drop connections they no longer need: nothing to worry anyone.
@@ -155,7 +156,8 @@ where
         if request.headers().contains_key(UPGRADE) {
             request.extensions_mut().insert(switch.clone());
         }
-        let answer = service(request);
+        // HTTP/1.1 keeps room for this future as long as the connection lives: boxed, it is a pointer.
+        let answer = Box::pin(service(request));
         async move { Ok::<_, Infallible>(answer.await) }
     });
     let connection = http1(IDLE).serve_connection(TokioIo::new(io), service);
@@ -177,7 +179,7 @@ where
 {
     let io = Guarded::http2(io, app.metrics.wire.clone());
     let service = service_fn(move |request| {
-        let answer = service(request);
+        let answer = Box::pin(service(request));
         async move { Ok::<_, Infallible>(answer.await) }
     });
     let mut connection = std::pin::pin!(http2().serve_connection(TokioIo::new(io), service));

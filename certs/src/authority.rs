@@ -16,6 +16,7 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use zeroize::Zeroizing;
 
+use crate::constraints;
 use crate::der::Unsigned;
 use crate::error::{AuthorityError, IssueError};
 use crate::leaf::{self, Leaf, MAX_COMMON_NAME, Window};
@@ -35,6 +36,17 @@ pub struct Authority {
     facts: Facts,
 }
 
+/// What a new authority is to be.
+#[derive(Clone, Copy, Debug)]
+pub struct CaProfile<'a> {
+    /// Names the installation, such as `Causeway CA on build-7`; a part of the key's fingerprint is appended, so
+    /// that two authorities made on one host are told apart in a trust store.
+    pub common_name: &'a str,
+    /// The only names that it may ever sign for (RFC 5280 name constraints); clients must trust a new authority
+    /// when they change. `None` leaves it free.
+    pub only: Option<&'a [LeafName]>,
+}
+
 /// A self-signed authority that was just made, as the text to keep.
 pub struct NewAuthority {
     /// The certificate, for clients to trust.
@@ -46,20 +58,18 @@ pub struct NewAuthority {
 impl Authority {
     /// Makes a self-signed authority, valid for ten years.
     ///
-    /// `common_name` should name the installation, such as `Causeway CA on build-7`; a part of the key's
-    /// fingerprint is appended, so that two authorities made on one host are told apart in a trust store.
-    ///
     /// # Errors
     /// [`AuthorityError::Generation`] if the cryptographic library fails.
-    pub fn generate(common_name: &str, now: SystemTime) -> Result<NewAuthority, AuthorityError> {
+    pub fn generate(profile: &CaProfile<'_>, now: SystemTime) -> Result<NewAuthority, AuthorityError> {
         let key = KeyPair::generate().map(Zeroizing::new).map_err(generation)?;
         let mut params = CertificateParams::default();
         params.not_before = moment::to_date(now.checked_sub(AUTHORITY_BACKDATE).unwrap_or(now));
         params.not_after = moment::to_date(now.checked_add(AUTHORITY_LIFETIME).unwrap_or(now));
         params.serial_number = Some(leaf::serial().map_err(generation)?);
-        params.distinguished_name = authority_subject(common_name, &key);
+        params.distinguished_name = authority_subject(profile.common_name, &key);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        params.name_constraints = profile.only.map(constraints::only);
         let certificate = params.self_signed(&*key).map_err(generation)?;
 
         let cert_pem = pem::certificates(std::slice::from_ref(certificate.der()));
@@ -127,6 +137,14 @@ impl Authority {
         self.facts.window.not_after
     }
 
+    /// Whether the chain's name constraints let it sign for `name`.
+    pub fn permits(&self, name: &LeafName) -> bool {
+        self.facts
+            .constraints
+            .iter()
+            .all(|constraints| constraints.permit(name))
+    }
+
     /// Signs a new certificate, with a new key, for `name`.
     ///
     /// # Errors
@@ -135,6 +153,11 @@ impl Authority {
     pub fn issue(&self, name: &LeafName, now: SystemTime) -> Result<Leaf, IssueError> {
         name.check()
             .map_err(|source| IssueError::NameRefused { source })?;
+        if !self.permits(name) {
+            return Err(IssueError::NotPermitted {
+                name: name.to_string(),
+            });
+        }
         let Window {
             not_before,
             not_after,

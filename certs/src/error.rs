@@ -79,6 +79,12 @@ pub enum IssueError {
         /// What is wrong with it.
         source: NameError,
     },
+    /// The authority's name constraints do not permit the name.
+    #[error("the certificate authority may not sign for {name}: its name constraints exclude it")]
+    NotPermitted {
+        /// The name.
+        name: String,
+    },
     /// The authority's own validity does not include this moment.
     #[error("the certificate authority is valid from {} to {}", Shown(*not_before), Shown(*not_after))]
     OutsideValidity {

@@ -15,7 +15,7 @@ mod publish;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::authority::Authority;
+use crate::authority::{Authority, CaProfile};
 use crate::error::AuthorityError;
 use publish::{make_directory, publish, take_turn};
 
@@ -100,14 +100,14 @@ pub enum FilesError {
     },
 }
 
-/// Loads the authority from its files, or makes both if neither exists.
+/// Loads the authority from its files, or makes both, by `profile`, if neither exists.
 ///
 /// # Errors
 /// As [`load`] and [`create`]; [`FilesError::Incomplete`] if just one of the files exists.
 pub fn load_or_create(
     cert: &Path,
     key: &Path,
-    common_name: &str,
+    profile: &CaProfile<'_>,
     now: SystemTime,
 ) -> Result<(Authority, Origin), FilesError> {
     if cert.exists() && key.exists() {
@@ -115,7 +115,7 @@ pub fn load_or_create(
     }
     let _turn = take_turn(key)?;
     match (cert.exists(), key.exists()) {
-        (false, false) => Ok((write_new(cert, key, common_name, now)?, Origin::Created)),
+        (false, false) => Ok((write_new(cert, key, profile, now)?, Origin::Created)),
         (true, true) => Ok((load(cert, key, now)?, Origin::Loaded)),
         (true, false) => Err(FilesError::Incomplete {
             found: cert.to_owned(),
@@ -132,14 +132,19 @@ pub fn load_or_create(
 ///
 /// # Errors
 /// [`FilesError::Exists`] if either file is there already.
-pub fn create(cert: &Path, key: &Path, common_name: &str, now: SystemTime) -> Result<Authority, FilesError> {
+pub fn create(
+    cert: &Path,
+    key: &Path,
+    profile: &CaProfile<'_>,
+    now: SystemTime,
+) -> Result<Authority, FilesError> {
     let _turn = take_turn(key)?;
     if let Some(taken) = [cert, key].into_iter().find(|path| path.exists()) {
         return Err(FilesError::Exists {
             path: taken.to_owned(),
         });
     }
-    write_new(cert, key, common_name, now)
+    write_new(cert, key, profile, now)
 }
 
 /// Loads the authority from its files.
@@ -153,12 +158,17 @@ pub fn load(cert: &Path, key: &Path, now: SystemTime) -> Result<Authority, Files
     Authority::from_pem(&cert_pem, &key_pem, now).map_err(|source| unusable(cert, key, source))
 }
 
-fn write_new(cert: &Path, key: &Path, common_name: &str, now: SystemTime) -> Result<Authority, FilesError> {
+fn write_new(
+    cert: &Path,
+    key: &Path,
+    profile: &CaProfile<'_>,
+    now: SystemTime,
+) -> Result<Authority, FilesError> {
     if cert == key {
         return Err(FilesError::SamePath { path: key.to_owned() });
     }
     make_directory(cert)?;
-    let made = Authority::generate(common_name, now).map_err(|source| unusable(cert, key, source))?;
+    let made = Authority::generate(profile, now).map_err(|source| unusable(cert, key, source))?;
     let authority = Authority::from_pem(&made.cert_pem, &made.key_pem, now);
     let authority = authority.map_err(|source| unusable(cert, key, source))?;
 

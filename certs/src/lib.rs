@@ -10,6 +10,7 @@
 
 mod authority;
 mod cache;
+mod constraints;
 mod der;
 mod error;
 pub mod files;
@@ -19,7 +20,7 @@ mod name;
 mod pem;
 mod validate;
 
-pub use authority::{Authority, NewAuthority};
+pub use authority::{Authority, CaProfile, NewAuthority};
 pub use cache::{LeafCache, Lookup};
 pub use error::{AuthorityError, IssueError};
 pub use files::{FilesError, Origin};

@@ -12,6 +12,7 @@ use rustls_pki_types::CertificateDer;
 use x509_parser::extensions::ParsedExtension;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
+use crate::constraints::Constraints;
 use crate::error::AuthorityError;
 use crate::leaf::Window;
 use crate::moment;
@@ -25,6 +26,8 @@ pub(crate) struct Facts {
     pub(crate) key_identifier: Vec<u8>,
     /// The time in which every certificate of the chain is valid.
     pub(crate) window: Window,
+    /// What each certificate of the chain permits; all must.
+    pub(crate) constraints: Vec<Constraints>,
     /// The last certificate is self-signed; clients have it or never will, so it is not sent.
     pub(crate) ends_in_root: bool,
 }
@@ -52,6 +55,13 @@ pub(crate) fn chain(
         raw_subject: first.subject().as_raw().to_vec(),
         key_identifier,
         window: window(first),
+        constraints: certificates
+            .iter()
+            .map(|certificate| {
+                Constraints::of(certificate)
+                    .ok_or_else(|| lacks(certificate, "a readable list of permitted names"))
+            })
+            .collect::<Result<_, _>>()?,
         ends_in_root: certificates.last().is_some_and(is_root),
     })
 }

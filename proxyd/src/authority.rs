@@ -8,6 +8,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
+/// The port of `http`.
+pub const HTTP_PORT: NonZeroU16 = NonZeroU16::new(80).expect("not zero");
+/// The port of `https`.
+pub const HTTPS_PORT: NonZeroU16 = NonZeroU16::new(443).expect("not zero");
+
 /// Where a CONNECT wants to go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Authority {
@@ -46,6 +51,26 @@ impl Authority {
         Ok(Authority { host, address, port })
     }
 
+    /// Reads `host` or `host:port`, as in a URL or a `Host` field.
+    ///
+    /// # Errors
+    /// The text is something else.
+    pub fn parse_or(text: &str, default: NonZeroU16) -> Result<Authority, AuthorityError> {
+        match text.rsplit_once(':') {
+            Some((_, port)) if !port.contains(']') => Authority::parse(text),
+            _ => Authority::parse(&format!("{text}:{default}")),
+        }
+    }
+
+    /// How the target stands in a `Host` field: without the port if that is `default`.
+    pub fn without(&self, default: NonZeroU16) -> String {
+        let mut text = self.to_string();
+        if self.port == default {
+            text.truncate(text.rfind(':').unwrap_or(text.len()));
+        }
+        text
+    }
+
     /// Whether a `Host` or `:authority` value names this target. A missing port is the default one of HTTPS.
     pub fn is_named_by(&self, value: &str) -> bool {
         let (host, port) = match value.rsplit_once(':') {
@@ -65,7 +90,8 @@ impl fmt::Display for Authority {
     }
 }
 
-fn parse_host(text: &str) -> Option<(Arc<str>, Option<IpAddr>)> {
+/// Reads a name, a dotted quad or a bracketed IPv6 address.
+pub(crate) fn parse_host(text: &str) -> Option<(Arc<str>, Option<IpAddr>)> {
     if let Some(inner) = text.strip_prefix('[') {
         let address: Ipv6Addr = inner.strip_suffix(']')?.parse().ok()?;
         return Some((Arc::from(address.to_string()), Some(IpAddr::V6(address))));
@@ -132,6 +158,24 @@ mod tests {
             "a b:443",
         ] {
             assert!(Authority::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_missing_port_has_a_default_where_urls_have_one() {
+        for (text, want, field) in [
+            ("example.test", "example.test:80", "example.test"),
+            ("example.test:80", "example.test:80", "example.test"),
+            ("example.test:8080", "example.test:8080", "example.test:8080"),
+            ("[2001:db8::1]", "[2001:db8::1]:80", "[2001:db8::1]"),
+            ("[2001:db8::1]:81", "[2001:db8::1]:81", "[2001:db8::1]:81"),
+        ] {
+            let authority = Authority::parse_or(text, HTTP_PORT).unwrap();
+            assert_eq!(authority.to_string(), want, "{text}");
+            assert_eq!(authority.without(HTTP_PORT), field, "{text}");
+        }
+        for text in ["", ":80", "example.test:", "a@example.test", "2001:db8::1"] {
+            assert!(Authority::parse_or(text, HTTP_PORT).is_err(), "{text}");
         }
     }
 

@@ -1,14 +1,23 @@
-//! `[proxy]` and `[ca]`: what the text may say and what runs.
+//! `[proxy]` and `[ca]`: what the text may say (`*File` types) and what runs (`Config`).
+//!
+//! `build` turns the one into the other; holding a `Config` is proof that it was checked.
+
+mod build;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bridged::config::{Problems, Source, Span, address};
+use bridged::config::Span;
+use bridged::secret::Secret;
+use certs::LeafName;
 use serde::Deserialize;
 
-use crate::guard::{Cidr, Guard};
+use crate::guard::Guard;
+use crate::hosts::HostList;
+use crate::upstream_proxy::UpstreamProxy;
 
 /// `[proxy]` as it stands in the text.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -16,14 +25,59 @@ use crate::guard::{Cidr, Guard};
 pub struct ProxyFile {
     /// Address of the proxy's listener.
     pub listen: Option<String>,
-    /// What happens to hosts that no provider claims.
+    /// What happens to hosts that no provider claims: `open` (anyone may reach them), `authenticated` (known
+    /// users may; the default) or `deny` (only those in `allow-hosts` are reached, by known users).
     pub tunnel: Option<TunnelPolicy>,
-    /// The ports that CONNECT may name.
+    /// With `tunnel = "deny"`, the hosts that known users may reach nevertheless: names, addresses, and
+    /// `*.example.com` for every name below `example.com`.
+    pub allow_hosts: Vec<String>,
+    /// Hosts that nobody may reach, written as in `allow-hosts`. They win over everything else, also over the
+    /// claim of a provider.
+    pub deny_hosts: Vec<String>,
+    /// The ports that CONNECT and `http://` URLs may name. Default: 80 and 443.
     pub allowed_ports: Option<BTreeSet<u16>>,
-    /// Networks that tunnels may reach although private.
+    /// Networks that tunnels and `http://` requests may reach although private, e.g. `10.1.0.0/16`.
     pub allow_private: Vec<String>,
-    /// Longest silence of a tunnel.
+    /// Longest silence of a tunnel or of a forwarded request. Default: 10 minutes.
     pub tunnel_idle: Option<Span>,
+    /// Deadline for the head of a request, for the next one on the same connection, and for the handshake of
+    /// the TLS port. Default: 10 seconds.
+    pub head_timeout: Option<Span>,
+    /// Most tunnels and forwarded requests at a time. Default: 4096.
+    pub max_tunnels: Option<NonZeroUsize>,
+    /// Most tunnels and forwarded requests of one user at a time; where no token is asked for, of one client
+    /// address. Default: 256.
+    pub max_tunnels_per_user: Option<NonZeroUsize>,
+    /// Most connections to the proxy at a time. Default: 16384.
+    pub max_connections: Option<NonZeroUsize>,
+    /// The organisation's own proxy, through which tunnels and `http://` requests leave:
+    /// `http://USER:PASSWORD@HOST:PORT`, or `https` for TLS with it. Characters that URLs reserve are
+    /// percent-encoded. Requests to AI providers never use it, and the proxy variables of the environment are not
+    /// read. Private addresses are refused here as ever; but names are looked up by that proxy, so what they
+    /// lead to is for that proxy to judge.
+    pub upstream_proxy: Option<Secret>,
+    /// A PEM file of certificates trusted, beside the system's roots, in TLS with `upstream-proxy`.
+    pub upstream_proxy_ca: Option<PathBuf>,
+    /// What is reached without `upstream-proxy`: hosts as in `allow-hosts`, and networks such as `10.0.0.0/8`
+    /// for targets that are written as addresses.
+    pub no_proxy: Vec<String>,
+    /// A second listener, with TLS.
+    pub tls: Option<TlsFile>,
+}
+
+/// `[proxy.tls]` as it stands in the text: a listener that speaks TLS, then HTTP/1.1 or HTTP/2.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct TlsFile {
+    /// Address of the listener. Default: 127.0.0.1:8889.
+    pub listen: Option<String>,
+    /// A certificate (chain) in PEM. Without it, the gateway's own CA makes one.
+    pub cert: Option<PathBuf>,
+    /// Its key in PEM.
+    pub key: Option<PathBuf>,
+    /// The names and addresses that clients know the listener by, for a certificate of the gateway's own CA.
+    /// Default: the address of `listen`.
+    pub names: Vec<String>,
 }
 
 /// `[ca]` as it stands in the text.
@@ -34,6 +88,8 @@ pub struct CaFile {
     pub cert: Option<PathBuf>,
     /// Its key in PEM.
     pub key: Option<PathBuf>,
+    /// Whether a CA that is made here may sign for the claimed hosts only.
+    pub name_constraints: bool,
 }
 
 /// What happens to hosts that no provider claims.
@@ -44,7 +100,7 @@ pub enum TunnelPolicy {
     Open,
     /// Known users may reach them.
     Authenticated,
-    /// Nobody may.
+    /// Only listed hosts are reached.
     Deny,
 }
 
@@ -55,60 +111,55 @@ pub struct Config {
     pub listen: SocketAddr,
     /// What happens to hosts that no provider claims.
     pub tunnel: TunnelPolicy,
-    /// The ports that CONNECT may name.
+    /// Hosts that `TunnelPolicy::Deny` leaves open.
+    pub allow_hosts: HostList,
+    /// Hosts that nobody may reach.
+    pub deny_hosts: HostList,
+    /// The ports that may be named.
     pub allowed_ports: BTreeSet<u16>,
-    /// Which addresses tunnels may reach.
+    /// Which addresses may be reached.
     pub guard: Guard,
     /// Longest silence of a tunnel.
     pub tunnel_idle: Duration,
+    /// Deadline for the head of a request.
+    pub head_timeout: Duration,
+    /// Most tunnels at a time.
+    pub max_tunnels: usize,
+    /// Most tunnels of one user at a time.
+    pub max_tunnels_per_user: usize,
+    /// Most connections at a time.
+    pub max_connections: usize,
+    /// The organisation's own proxy.
+    pub upstream_proxy: Option<UpstreamProxy>,
+    /// The listener with TLS.
+    pub tls: Option<TlsConfig>,
     /// The CA's certificate.
     pub ca_cert: PathBuf,
     /// The CA's key.
     pub ca_key: PathBuf,
+    /// Whether a CA that is made here may sign for the claimed hosts only.
+    pub name_constraints: bool,
 }
 
-impl Config {
-    /// Turns the text into what runs. Problems are added to `problems`; the result is meant to be used only
-    /// when there are none.
-    pub fn build(proxy: &ProxyFile, ca: &CaFile, source: &Source, problems: &mut Problems) -> Config {
-        if ca.cert.is_some() != ca.key.is_some() {
-            problems.add("ca", "`cert` and `key` belong together: set both or neither");
-        }
-        let path = |given: &Option<PathBuf>, default: &str| match given {
-            Some(path) => source.beside(path),
-            None => source.in_data_dir(default),
-        };
-        Config {
-            listen: address(
-                proxy.listen.as_deref(),
-                "proxy.listen",
-                ([127, 0, 0, 1], 8888),
-                problems,
-            ),
-            tunnel: proxy.tunnel.unwrap_or(TunnelPolicy::Authenticated),
-            // A proxy that reaches every port is a relay for mail and shells.
-            allowed_ports: proxy
-                .allowed_ports
-                .clone()
-                .unwrap_or_else(|| BTreeSet::from([80, 443])),
-            guard: guard(&proxy.allow_private, problems),
-            tunnel_idle: proxy.tunnel_idle.map_or(Duration::from_secs(600), Span::duration),
-            ca_cert: path(&ca.cert, "ca.pem"),
-            ca_key: path(&ca.key, "ca.key"),
-        }
-    }
+/// The listener with TLS.
+#[derive(Clone, Debug)]
+pub struct TlsConfig {
+    /// Its address.
+    pub listen: SocketAddr,
+    /// What it shows.
+    pub certificate: DoorCertificate,
 }
 
-fn guard(texts: &[String], problems: &mut Problems) -> Guard {
-    let mut networks = Vec::new();
-    for text in texts {
-        match Cidr::parse(text) {
-            Some(network) => networks.push(network),
-            None => {
-                let cure = format!("`{text}` is not a network: write e.g. \"10.1.0.0/16\"");
-                problems.add("proxy.allow-private", cure);
-            }
-        }
-    }
-    Guard::new(networks)
+/// The certificate of the listener with TLS.
+#[derive(Clone, Debug)]
+pub enum DoorCertificate {
+    /// The operator's, in PEM files.
+    Files {
+        /// The certificate, with its chain.
+        cert: PathBuf,
+        /// Its key.
+        key: PathBuf,
+    },
+    /// One of our own CA, for one of these.
+    Own(Vec<LeafName>),
 }

@@ -1,51 +1,133 @@
-//! The proxy port: reads a CONNECT, decides, answers, and hands the connection on.
+//! The proxy port: reads what a client asks for, decides, answers, and hands the connection on.
 //!
-//! In comes a TCP connection; out goes a tunnel, an intercepted connection or a refusal. Identity is proved here,
-//! before any TLS, and carried by the connection. Nothing past the CONNECT's head is interpreted here.
+//! In comes a connection; out goes a tunnel, an intercepted connection, a forwarded request, a page about the
+//! proxy itself, or a refusal. Identity is proved here, before any TLS with the target, and carried by the
+//! connection. Nothing past a CONNECT's head is interpreted here.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bridged::body::ReplyBody;
-use bridged::identity::{self, Identity};
-use bridged::serve;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, PROXY_AUTHORIZATION};
-use http::{Method, Request, Response, StatusCode};
-use hyper::body::{Body, Incoming};
+use bridged::identity::Identity;
+use bridged::serve::{self, HEAD_LIMIT, Protocol};
+use bytes::BytesMut;
+use http::header::{CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
+use http::uri::Scheme;
+use http::{Method, Request, Response, Version};
+use hyper::body::Incoming;
+use hyper::rt::{Read, Write};
+use hyper::server::conn::http2;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 use uuid::Uuid;
 
-use crate::authority::Authority;
-use crate::config::TunnelPolicy;
+use crate::authority::{Authority, AuthorityError};
+use crate::policy::{self, Pass};
 use crate::prefixed::Prefixed;
 use crate::proxy::Proxy;
 use crate::refusal::Refusal;
-use crate::{intercept, tunnel};
-
-/// Deadline for the head of a CONNECT, and for the next one on a connection that was refused.
-const HEAD: Duration = Duration::from_secs(10);
+use crate::reply::Reply;
+use crate::slots::Caller;
+use crate::wire::Wire;
+use crate::{dial, forward, intercept, page, tls, tunnel};
 
 /// A connection after its CONNECT, with what was sent along with it.
-pub(crate) type Client = Prefixed<TcpStream>;
+pub(crate) type Client = Wire;
 
-/// Serves one connection to the proxy port.
-pub async fn serve(proxy: Arc<Proxy>, io: TokioIo<TcpStream>, peer: SocketAddr) {
-    let stopping = proxy.app.stopping.clone();
+/// A connection to one of the proxy's ports.
+#[derive(Clone, Debug)]
+pub(crate) struct Door {
+    /// Who connected.
+    pub(crate) peer: SocketAddr,
+    /// The address that was connected to.
+    pub(crate) local: SocketAddr,
+    /// Whether the port speaks TLS.
+    pub(crate) tls: bool,
+    /// Its place among `max-connections`, free when the last tunnel over it has ended.
+    pub(crate) _place: Arc<OwnedSemaphorePermit>,
+}
+
+/// Serves one connection to the plain port.
+pub(crate) async fn serve(proxy: Arc<Proxy>, tcp: TcpStream, door: Door) {
+    let opening = tokio::time::timeout(proxy.config.head_timeout, opening(tcp));
+    let opened = tokio::select! {
+        opened = opening => opened,
+        // Nothing is in flight yet.
+        () = proxy.app.stopping.cancelled() => return,
+    };
+    if let Ok(Ok((io, protocol))) = opened {
+        speak(proxy, TokioIo::new(io), protocol, door).await;
+    }
+}
+
+/// Serves one connection to the TLS port.
+pub(crate) async fn serve_tls(proxy: Arc<Proxy>, tcp: TcpStream, door: Door) {
+    let accepted = tokio::select! {
+        accepted = tls::accept(&proxy, tcp) => accepted,
+        () = proxy.app.stopping.cancelled() => return,
+    };
+    if let Some((io, protocol)) = accepted {
+        speak(proxy, TokioIo::new(Prefixed::from(io)), protocol, door).await;
+    }
+}
+
+/// Reads until it is clear which HTTP it is: HTTP/2 begins with `PRI ` (RFC 9113 section 3.4).
+async fn opening(mut tcp: TcpStream) -> std::io::Result<(Prefixed<TcpStream>, Protocol)> {
+    const PREFACE: &[u8] = b"PRI ";
+    let mut read = BytesMut::with_capacity(OPENING);
+    let protocol = loop {
+        let count = tcp.read_buf(&mut read).await?;
+        if read.starts_with(PREFACE) {
+            break Protocol::Http2;
+        }
+        if count == 0 || !PREFACE.starts_with(&read) {
+            break Protocol::Http1;
+        }
+    };
+    Ok((Prefixed::new(read.freeze(), tcp), protocol))
+}
+
+/// Room for the head of a usual CONNECT.
+const OPENING: usize = 1 << 10;
+
+async fn speak<IO>(proxy: Arc<Proxy>, io: IO, protocol: Protocol, door: Door)
+where
+    IO: Read + Write + Unpin + Send + 'static,
+{
+    let (head, stopping) = (proxy.config.head_timeout, proxy.app.stopping.clone());
+    let (peer, begun) = (door.peer, Arc::new(Notify::new()));
+    let begin = begun.clone();
     let service = service_fn(move |request| {
-        let proxy = proxy.clone();
-        async move { Ok::<_, Infallible>(answer(&proxy, request, peer).await) }
+        begin.notify_one();
+        let (proxy, door) = (proxy.clone(), door.clone());
+        async move { Ok::<_, Infallible>(answer(&proxy, request, door).await) }
     });
-    let connection = serve::http1(HEAD).serve_connection(io, service).with_upgrades();
-    let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stopping.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let ended = match protocol {
+        Protocol::Http1 => {
+            let connection = serve::http1(head).serve_connection(io, service);
+            let mut connection = std::pin::pin!(connection.with_upgrades());
+            tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = stopping.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            }
+        }
+        Protocol::Http2 => {
+            let mut connection = std::pin::pin!(http2().serve_connection(io, service));
+            tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = not_begun(&begun, head) => return,
+                () = stopping.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            }
         }
     };
     if let Err(error) = ended {
@@ -53,57 +135,105 @@ pub async fn serve(proxy: Arc<Proxy>, io: TokioIo<TcpStream>, peer: SocketAddr) 
     }
 }
 
-async fn answer(proxy: &Arc<Proxy>, request: Request<Incoming>, peer: SocketAddr) -> Response<ReplyBody> {
-    if *request.method() != Method::CONNECT {
-        return not_connect();
+/// Ends when there was no first request in time. After it, pings find out who is gone.
+async fn not_begun(begun: &Notify, limit: Duration) {
+    if tokio::time::timeout(limit, begun.notified()).await.is_ok() {
+        std::future::pending::<()>().await;
     }
-    connect(proxy, request).await.unwrap_or_else(|refusal| {
+}
+
+/// HTTP/2 on the proxy's ports: many tunnels over one connection.
+fn http2() -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_header_list_size(u32::try_from(HEAD_LIMIT).unwrap_or(u32::MAX))
+        .max_concurrent_streams(256)
+        .max_pending_accept_reset_streams(20)
+        .max_local_error_reset_streams(100)
+        // Small windows throttle uploads: the defaults are 64 KiB.
+        .initial_stream_window_size(1 << 20)
+        .initial_connection_window_size(4 << 20)
+        .keep_alive_interval(Duration::from_secs(60))
+        .auto_date_header(false);
+    builder
+}
+
+async fn answer(proxy: &Arc<Proxy>, request: Request<Incoming>, door: Door) -> Response<Reply> {
+    let (peer, version, method) = (door.peer, request.version(), request.method().clone());
+    let served = match Form::of(&request, &door) {
+        Form::Connect => Box::pin(connect(proxy, request, door)).await,
+        Form::Absolute => Box::pin(forward::forward(proxy, request, peer.ip())).await,
+        Form::Origin => return page::answer(proxy, &request, &door),
+        Form::Authority => Err(Refusal::Target(AuthorityError::Host)),
+    };
+    served.unwrap_or_else(|refusal| {
         proxy.metrics.refused.increment(1);
         proxy.app.metrics.refused(refusal.code());
         let error = &refusal as &dyn std::error::Error;
-        tracing::info!(%peer, reason = refusal.code(), error, "CONNECT refused");
-        refusal.respond()
+        tracing::info!(%peer, %method, reason = refusal.code(), error, "request refused");
+        refusal.respond(version)
     })
 }
 
-async fn connect(proxy: &Arc<Proxy>, request: Request<Incoming>) -> Result<Response<ReplyBody>, Refusal> {
-    let target = Authority::parse(
-        request
-            .uri()
-            .authority()
-            .map_or("", |authority| authority.as_str()),
-    )?;
-    if request.headers().contains_key(CONTENT_LENGTH) && !request.body().is_end_stream() {
-        return Err(Refusal::Body);
-    }
-    if !proxy.config.allowed_ports.contains(&target.port.get()) {
-        return Err(Refusal::Port);
-    }
-    let claimed = proxy
-        .app
-        .providers()
-        .registry
-        .claiming(&target.host, target.port.get())
-        .is_some();
-    if claimed {
-        let identity = identify(proxy, &request).await?;
-        return Ok(start_interception(proxy, request, target, identity));
-    }
-    match proxy.config.tunnel {
-        TunnelPolicy::Deny => return Err(Refusal::Host),
-        TunnelPolicy::Authenticated => drop(identify(proxy, &request).await?),
-        TunnelPolicy::Open => {}
-    }
-    start_tunnel(proxy, request, &target).await
+/// What a request's target looks like (RFC 9112 section 3.2).
+enum Form {
+    /// CONNECT.
+    Connect,
+    /// A whole URL: a request to be forwarded.
+    Absolute,
+    /// A path: a request to the proxy itself.
+    Origin,
+    /// A host, without CONNECT.
+    Authority,
 }
 
-async fn identify(proxy: &Proxy, request: &Request<Incoming>) -> Result<Identity, Refusal> {
-    let value = request
-        .headers()
-        .get(PROXY_AUTHORIZATION)
-        .map(HeaderValue::as_bytes);
-    let now = proxy.app.clock.micros();
-    Ok(identity::from_proxy_authorization(&proxy.app.tokens, value, now).await?)
+impl Form {
+    fn of<B>(request: &Request<B>, door: &Door) -> Form {
+        let uri = request.uri();
+        // HTTP/2 knows only whole URLs; with `https` it can only be the proxy itself that is meant.
+        let at_proxy =
+            door.tls && request.version() == Version::HTTP_2 && uri.scheme() == Some(&Scheme::HTTPS);
+        if *request.method() == Method::CONNECT {
+            Form::Connect
+        } else if uri.scheme().is_some() && !at_proxy {
+            Form::Absolute
+        } else if uri.authority().is_some() && !at_proxy {
+            Form::Authority
+        } else {
+            Form::Origin
+        }
+    }
+}
+
+async fn connect(
+    proxy: &Arc<Proxy>,
+    request: Request<Incoming>,
+    door: Door,
+) -> Result<Response<Reply>, Refusal> {
+    let target = connect_target(&request)?;
+    match policy::judge(proxy, &target, request.headers(), door.peer.ip()).await? {
+        Pass::Intercept(identity) => Ok(start_interception(proxy, request, target, identity, door)),
+        Pass::Carry(caller) => start_tunnel(proxy, request, &target, caller, door).await,
+    }
+}
+
+fn connect_target<B>(request: &Request<B>) -> Result<Authority, Refusal> {
+    let uri = request.uri();
+    if uri.scheme().is_some() || uri.path_and_query().is_some() {
+        return Err(Refusal::Form);
+    }
+    if announces_body(request.headers()) {
+        return Err(Refusal::Body);
+    }
+    let text = uri.authority().map_or("", |authority| authority.as_str());
+    Ok(Authority::parse(text)?)
+}
+
+/// Bytes that one side reads as a body and the other as the tunnel's first are a way around every check.
+fn announces_body(headers: &HeaderMap) -> bool {
+    let empty = |value: &http::HeaderValue| value.as_bytes().iter().all(|byte| *byte == b'0');
+    headers.contains_key(TRANSFER_ENCODING) || !headers.get_all(CONTENT_LENGTH).iter().all(empty)
 }
 
 fn start_interception(
@@ -111,7 +241,8 @@ fn start_interception(
     request: Request<Incoming>,
     target: Authority,
     identity: Identity,
-) -> Response<ReplyBody> {
+    door: Door,
+) -> Response<Reply> {
     proxy.metrics.intercepted.increment(1);
     let connection = intercept::Connection {
         target,
@@ -123,41 +254,78 @@ fn start_interception(
         if let Some(client) = upgraded(request).await {
             intercept::serve(shared, client, connection).await;
         }
+        drop(door);
     });
-    Response::new(ReplyBody::empty())
+    Response::new(Reply::empty())
 }
 
 async fn start_tunnel(
     proxy: &Arc<Proxy>,
     request: Request<Incoming>,
     target: &Authority,
-) -> Result<Response<ReplyBody>, Refusal> {
+    caller: Caller,
+    door: Door,
+) -> Result<Response<Reply>, Refusal> {
+    let slot = proxy.slots.take(caller)?;
     // Dialled before the 200, so that the client learns what went wrong.
-    let upstream = tunnel::dial(&proxy.config.guard, target).await?;
+    let upstream = dial::reach(proxy, target).await?;
     proxy.metrics.tunnelled.increment(1);
     let shared = proxy.clone();
     proxy.app.tracker.spawn(async move {
         if let Some(client) = upgraded(request).await {
-            tunnel::splice(&shared, client, upstream).await;
+            tunnel::carry(&shared, client, upstream).await;
         }
+        drop((slot, door));
     });
-    Ok(Response::new(ReplyBody::empty()))
+    Ok(Response::new(Reply::empty()))
 }
 
 async fn upgraded(request: Request<Incoming>) -> Option<Client> {
     let upgraded = hyper::upgrade::on(request).await.ok()?;
-    let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
-    Some(Prefixed::new(parts.read_buf, parts.io.into_inner()))
+    Some(Wire::from_upgraded(upgraded))
 }
 
-fn not_connect() -> Response<ReplyBody> {
-    let text =
-        "Causeway: this is a proxy port; it takes CONNECT. The CA certificate is at /ca.pem of the bridge.\n";
-    let mut response = Response::new(ReplyBody::from(text.as_bytes().to_vec()));
-    *response.status_mut() = StatusCode::BAD_REQUEST;
-    response.headers_mut().insert(
-        CONTENT_TYPE,
-        HeaderValue::from_static("text/plain; charset=utf-8"),
-    );
-    response
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(target: &str, fields: &[(&'static str, &'static str)]) -> Request<()> {
+        let mut request = Request::builder().method(Method::CONNECT).uri(target);
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap()
+    }
+
+    #[test]
+    fn connect_takes_an_authority_and_no_body() {
+        for (target, fields, want) in [
+            ("example.test:443", &[][..], None),
+            ("example.test:443", &[("content-length", "0")], None),
+            (
+                "example.test:443",
+                &[("content-length", "5")],
+                Some("connect_with_body"),
+            ),
+            (
+                "example.test:443",
+                &[("content-length", "+5")],
+                Some("connect_with_body"),
+            ),
+            (
+                "example.test:443",
+                &[("transfer-encoding", "chunked")],
+                Some("connect_with_body"),
+            ),
+            ("http://example.test:443", &[], Some("bad_target")),
+            ("https://example.test:443/", &[], Some("bad_target")),
+            ("/", &[], Some("bad_target")),
+            ("*", &[], Some("bad_target")),
+            ("example.test", &[], Some("bad_target")),
+            ("user:pass@example.test:443", &[], Some("bad_target")),
+        ] {
+            let refusal = connect_target(&request(target, fields)).err();
+            assert_eq!(refusal.as_ref().map(Refusal::code), want, "{target} {fields:?}");
+        }
+    }
 }

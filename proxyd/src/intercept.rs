@@ -42,7 +42,8 @@ pub struct Connection {
 
 /// Serves an intercepted connection until either side ends it.
 pub(crate) async fn serve(proxy: Arc<Proxy>, client: Client, connection: Connection) {
-    let Some(stream) = handshake(&proxy, client, &connection.target).await else {
+    // Boxed, so that the handshake's state is gone while the connection lives.
+    let Some(stream) = Box::pin(handshake(&proxy, client, &connection.target)).await else {
         return;
     };
     let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");

@@ -1,20 +1,35 @@
 //! The intercepting proxy: takes `CONNECT` from AI clients, decrypts the connections to hosts that a provider
 //! claims and hands their requests to the bridge; every other host gets a blind tunnel, if policy allows.
 //!
-//! A connection goes through [`front`] (CONNECT, identity, policy), then [`intercept`] (TLS, HTTP) or
-//! [`tunnel`] (dial, splice). Invariants: a claimed host is never tunnelled; a tunnel never reaches an address
+//! A connection goes through `front` (what is asked for) and `policy` (who may), then [`intercept`] (TLS, HTTP),
+//! `dial` and `tunnel` (blind bytes), `forward` (plain HTTP) or `page` (the proxy itself). Invariants: a claimed
+//! host is never tunnelled, nor reached in clear; nothing reaches an address
 //! that [`guard`] denies; a decrypted request never goes to another host than the one of its CONNECT. Refused
 //! here: records, credentials of upstreams, knowledge of any provider.
 
 pub mod authority;
 pub mod config;
-pub mod front;
+mod dial;
+mod forward;
+mod front;
 pub mod guard;
+pub mod hosts;
 pub mod intercept;
+mod listeners;
 mod metrics;
+mod page;
+mod policy;
 mod prefixed;
 mod proxy;
 mod refusal;
-pub mod tunnel;
+mod reply;
+mod slots;
+mod splice;
+mod tls;
+mod tunnel;
+pub mod upstream_proxy;
+mod watched;
+mod wire;
 
+pub use listeners::Listeners;
 pub use proxy::{Proxy, ProxyError};

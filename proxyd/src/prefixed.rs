@@ -4,7 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// `io` with `prefix` before what it still has to say.
@@ -16,7 +16,29 @@ pub(crate) struct Prefixed<IO> {
 
 impl<IO> Prefixed<IO> {
     pub(crate) fn new(prefix: Bytes, io: IO) -> Prefixed<IO> {
+        // An empty rest of a buffer would keep the whole buffer.
+        let prefix = if prefix.is_empty() { Bytes::new() } else { prefix };
         Prefixed { prefix, io }
+    }
+
+    /// Puts `bytes` back before everything else.
+    pub(crate) fn unread(self, bytes: Bytes) -> Prefixed<IO> {
+        // Even an empty one may keep a large buffer alive.
+        if bytes.is_empty() {
+            return self;
+        }
+        if self.prefix.is_empty() {
+            return Prefixed::new(bytes, self.io);
+        }
+        let mut prefix = BytesMut::from(bytes);
+        prefix.extend_from_slice(&self.prefix);
+        Prefixed::new(prefix.freeze(), self.io)
+    }
+}
+
+impl<IO> From<IO> for Prefixed<IO> {
+    fn from(io: IO) -> Prefixed<IO> {
+        Prefixed::new(Bytes::new(), io)
     }
 }
 
@@ -31,6 +53,9 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Prefixed<IO> {
         }
         let count = self.prefix.len().min(into.remaining());
         into.put_slice(&self.prefix.split_to(count));
+        if self.prefix.is_empty() {
+            self.prefix = Bytes::new();
+        }
         Poll::Ready(Ok(()))
     }
 }

@@ -13,7 +13,7 @@ use crate::cli::DemoOptions;
 use crate::config;
 use crate::failure::Failure;
 use crate::gateway::Gateway;
-use crate::serve::Signals;
+use crate::serve::{Signal, Signals};
 use crate::table::Table;
 use client::{Answer, Client};
 use samples::{SAMPLES, Sample};
@@ -39,12 +39,13 @@ pub(crate) async fn run(options: &DemoOptions) -> Result<(), Failure> {
     let file = folder.path().join("causeway.toml");
     std::fs::write(&file, CONFIG).map_err(|error| Failure::because("no file for the demo", error))?;
     let config = config::read(Some(file), folder.path(), std::iter::empty())?;
-    let signals = Signals::listen()?;
+    let mut signals = Signals::listen()?;
     let gateway = Gateway::start(config).await?;
     let outcome = present(&gateway).await;
     if outcome.is_ok() && !options.once {
         invite(&gateway);
-        signals.first().await;
+        while signals.next().await == Signal::Reload {}
+        signals.end_on_next();
     }
     gateway.stop().await;
     outcome
@@ -89,7 +90,7 @@ async fn present(gateway: &Gateway) -> Result<(), Failure> {
 }
 
 async fn recorded(gateway: &Gateway, request_id: Uuid) -> Result<InterceptionRow, Failure> {
-    let found = gateway.app.store.interception_of_request(request_id).await;
+    let found = gateway.app.store.interception(request_id, None).await;
     let found = found.map_err(|error| Failure::because("the record cannot be read", error))?;
     found.ok_or_else(|| Failure::new("the demo's request was not recorded"))
 }

@@ -161,9 +161,29 @@ impl ProxyClient {
     }
 
     /// TLS and HTTP with `host` over an open tunnel.
-    pub(crate) async fn session(&self, tunnel: TcpStream, host: &str, http: Http) -> Session {
+    pub(crate) async fn session<T>(&self, tunnel: T, host: &str, http: Http) -> Session
+    where
+        T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
         let stream = tls(tunnel, host, http, &self.roots).await;
         Session::over(stream, http, "https", host).await
+    }
+
+    /// TLS with the proxy itself at `address`, which shows a certificate for `host`.
+    pub(crate) async fn tls_to_proxy(
+        &self,
+        address: SocketAddr,
+        host: &str,
+        http: Http,
+    ) -> TlsStream<TcpStream> {
+        let tcp = within("the proxy", TcpStream::connect(address)).await.unwrap();
+        tcp.set_nodelay(true).unwrap();
+        tls(tcp, host, http, &self.roots).await
+    }
+
+    /// The value of `Proxy-Authorization` that this client sends.
+    pub(crate) fn authorization(&self) -> &str {
+        &self.authorization
     }
 
     /// Nothing but TLS with `host`, for HTTP/1.1 written by hand.
@@ -204,7 +224,10 @@ fn roots(ca_file: &Path) -> RootCertStore {
     roots
 }
 
-async fn tls(tcp: TcpStream, host: &str, http: Http, roots: &Arc<RootCertStore>) -> TlsStream<TcpStream> {
+async fn tls<T>(io: T, host: &str, http: Http, roots: &Arc<RootCertStore>) -> TlsStream<T>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -216,7 +239,7 @@ async fn tls(tcp: TcpStream, host: &str, http: Http, roots: &Arc<RootCertStore>)
     let name = ServerName::try_from(host.to_owned()).unwrap();
     let stream = within(
         "a TLS handshake",
-        TlsConnector::from(Arc::new(config)).connect(name, tcp),
+        TlsConnector::from(Arc::new(config)).connect(name, io),
     )
     .await;
     let stream = stream.unwrap_or_else(|error| panic!("TLS with {host}: {error}"));

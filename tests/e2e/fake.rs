@@ -12,7 +12,7 @@ use std::time::SystemTime;
 mod reply;
 
 use ::bytes::Bytes;
-use certs::{Authority, LeafName};
+use certs::{Authority, CaProfile, LeafName};
 use http::{HeaderMap, Request, Response, Version};
 use http_body_util::{BodyExt as _, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
@@ -24,6 +24,7 @@ use rustls::server::ResolvesServerCertUsingSni;
 use rustls::sign::CertifiedKey;
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
@@ -133,6 +134,17 @@ impl FakeProvider {
         let dir = tempfile::tempdir().unwrap();
         let ca_file = dir.path().join("provider-ca.pem");
         let tls = TlsAcceptor::from(Arc::new(tls_config(offers, &ca_file)));
+        Self::listening(dir, ca_file, Some(tls)).await
+    }
+
+    /// Starts a web server without TLS on a free port.
+    pub(crate) async fn in_clear() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let ca_file = dir.path().join("none.pem");
+        Self::listening(dir, ca_file, None).await
+    }
+
+    async fn listening(dir: TempDir, ca_file: PathBuf, tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared::default());
@@ -203,7 +215,14 @@ impl Drop for FakeProvider {
 /// The provider's TLS; the authority that signs its certificates is written to `ca_file`.
 pub(crate) fn tls_config(offers: Offers, ca_file: &Path) -> ServerConfig {
     let now = SystemTime::now();
-    let made = Authority::generate("Provider CA of the tests", now).unwrap();
+    let made = Authority::generate(
+        &CaProfile {
+            common_name: "Provider CA of the tests",
+            only: None,
+        },
+        now,
+    )
+    .unwrap();
     std::fs::write(ca_file, &made.cert_pem).unwrap();
     let authority = Authority::from_pem(&made.cert_pem, &made.key_pem, now).unwrap();
 
@@ -223,16 +242,26 @@ pub(crate) fn tls_config(offers: Offers, ca_file: &Path) -> ServerConfig {
     config
 }
 
-async fn accept(listener: TcpListener, tls: TlsAcceptor, shared: Arc<Shared>) {
+async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, shared: Arc<Shared>) {
     while let Ok((tcp, _)) = listener.accept().await {
         shared.connections.fetch_add(1, Ordering::SeqCst);
         tokio::spawn(serve(tcp, tls.clone(), Arc::clone(&shared)));
     }
 }
 
-async fn serve(tcp: TcpStream, tls: TlsAcceptor, shared: Arc<Shared>) {
+async fn serve(tcp: TcpStream, tls: Option<TlsAcceptor>, shared: Arc<Shared>) {
     tcp.set_nodelay(true).unwrap();
-    let Ok(stream) = tls.accept(tcp).await else { return };
+    match tls {
+        None => speak(tcp, shared).await,
+        Some(tls) => {
+            if let Ok(stream) = tls.accept(tcp).await {
+                speak(stream, shared).await;
+            }
+        }
+    }
+}
+
+async fn speak(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, shared: Arc<Shared>) {
     let service = service_fn(move |request| {
         let shared = Arc::clone(&shared);
         async move { answer(&shared, request).await }

@@ -49,6 +49,7 @@ pub(crate) struct Settings {
     extra_ca: Option<PathBuf>,
     connect_to: Option<SocketAddr>,
     log: Option<&'static str>,
+    environment: Vec<(&'static str, String)>,
 }
 
 impl Settings {
@@ -90,6 +91,12 @@ impl Settings {
         self
     }
 
+    /// With one more variable in the environment.
+    pub(crate) fn env(mut self, name: &'static str, value: String) -> Self {
+        self.environment.push((name, value));
+        self
+    }
+
     fn toml(&self) -> String {
         const LISTEN: &str = "listen = \"127.0.0.1:0\"\n";
         let (proxy, bridge) = (&self.proxy, &self.bridge);
@@ -115,6 +122,7 @@ impl Settings {
 pub(crate) struct Gateway {
     dir: TempDir,
     log: Option<&'static str>,
+    environment: Vec<(&'static str, String)>,
     running: Option<Running>,
     starts: usize,
     stderr: Arc<Mutex<Vec<u8>>>,
@@ -123,6 +131,7 @@ pub(crate) struct Gateway {
 struct Running {
     child: Child,
     proxy: SocketAddr,
+    proxy_tls: Option<SocketAddr>,
     bridge: SocketAddr,
     metrics: SocketAddr,
 }
@@ -135,6 +144,7 @@ impl Gateway {
         let mut gateway = Self {
             dir,
             log: settings.log,
+            environment: settings.environment,
             running: None,
             starts: 0,
             stderr: Arc::default(),
@@ -169,10 +179,43 @@ impl Gateway {
         };
         self.running = Some(Running {
             proxy: address("proxy"),
+            proxy_tls: ready["proxy_tls"].as_str().map(|text| text.parse().unwrap()),
             bridge: address("bridge"),
             metrics: address("metrics"),
             child,
         });
+    }
+
+    /// Tells it to read its files again (SIGHUP).
+    pub(crate) fn hang_up(&self) {
+        self.signal("-HUP");
+    }
+
+    /// Asks it to end in order (SIGTERM).
+    pub(crate) fn terminate(&self) {
+        self.signal("-TERM");
+    }
+
+    fn signal(&self, signal: &str) {
+        let running = self.running.as_ref().expect("the gateway is running");
+        let pid = running.child.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args([signal, &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+
+    /// Waits until the process has ended by itself; whether it called that a success.
+    pub(crate) async fn ended(&mut self) -> bool {
+        let mut running = self.running.take().expect("the gateway is running");
+        eventually("the end of the process", async || {
+            running.child.try_wait().unwrap()
+        })
+        .await
+        .success()
     }
 
     /// Ends the process as a power cut would: SIGKILL, no warning.
@@ -185,6 +228,16 @@ impl Gateway {
     /// The proxy's address.
     pub(crate) fn proxy(&self) -> SocketAddr {
         self.running().proxy
+    }
+
+    /// The address of the proxy's listener with TLS.
+    pub(crate) fn proxy_tls(&self) -> SocketAddr {
+        self.running().proxy_tls.expect("[proxy.tls] is configured")
+    }
+
+    /// The address of the metrics.
+    pub(crate) fn metrics_address(&self) -> SocketAddr {
+        self.running().metrics
     }
 
     /// The bridge's address.
@@ -275,6 +328,15 @@ impl Gateway {
         String::from_utf8(answer.bytes().await.to_vec()).unwrap()
     }
 
+    /// The value of a metric, written with its labels as in the text format; 0 if it is not there.
+    pub(crate) async fn metric(&self, name: &str) -> u64 {
+        let text = self.metrics().await;
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.map_or(0, |value| value.parse().unwrap())
+    }
+
     /// Runs another command of the program on the same data folder, and reads its JSON.
     pub(crate) fn cli(&self, arguments: &[&str]) -> Value {
         let output: Output = self.command().args(arguments).output().unwrap();
@@ -318,6 +380,7 @@ impl Gateway {
         for name in ["PATH", "HOME", "LLVM_PROFILE_FILE"] {
             command.envs(std::env::var_os(name).map(|value| (name, value)));
         }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.arg("--data-dir").arg(self.data_dir());
         command
     }

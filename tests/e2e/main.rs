@@ -20,21 +20,31 @@
     reason = "there is no App here: the harness has its own tasks and makes certificates for the present"
 )]
 
-mod cases;
-mod client;
-mod fake;
-mod harness;
-mod raw;
-mod tcp;
-
 mod bytes;
+mod ca;
+mod cases;
+mod chain;
+mod client;
 mod clients;
+mod corporate;
 mod crash;
 mod errors;
+mod fake;
 mod flood;
+mod forward;
 mod framing;
+mod harness;
+mod page;
+mod policy;
 mod proxy;
+mod raw;
 mod secrets;
+mod secure;
 mod selfcheck;
 mod semantics;
+mod shutdown;
+mod stalled;
+mod tcp;
+mod tunnels;
 mod websocket;
+mod workspace;

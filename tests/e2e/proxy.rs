@@ -1,8 +1,7 @@
 //! The proxy's front door: who may pass, where to, and the shapes of `CONNECT` that real clients send.
 
 use serde_json::Value;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use crate::cases::{self, Case};
 use crate::client::{Ask, Head, Http, ProxyClient, Session, assert_same, basic, within};
@@ -33,7 +32,7 @@ async fn check_works(mut session: Session) {
 }
 
 /// Reads to the end; a reset counts as one.
-async fn until_closed(tcp: &mut TcpStream) -> Vec<u8> {
+pub(crate) async fn until_closed(tcp: &mut (impl AsyncRead + Unpin)) -> Vec<u8> {
     let mut rest = Vec::new();
     let _ = within("the proxy to close", tcp.read_to_end(&mut rest)).await;
     rest
@@ -138,7 +137,7 @@ async fn takes_connect_as_real_clients_write_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn refuses_a_connect_that_names_no_port() {
+async fn refuses_a_connect_that_is_not_host_and_port() {
     let (fake, gateway) = started().await;
     let credentials = format!("Proxy-Authorization: {}\r\n", basic(&gateway.token()));
     for target in [
@@ -146,13 +145,44 @@ async fn refuses_a_connect_that_names_no_port() {
         "api.openai.com:0",
         "api.openai.com:70000",
         "user@api.openai.com:443",
+        "user:pass@api.openai.com:443",
         "/",
+        "/api.openai.com:443",
+        "*",
+        "http://api.openai.com:443",
+        "http://api.openai.com:443/",
+        "https://api.openai.com:443/v1/models",
+        "2130706433:443",
+        "0x7f.1:443",
     ] {
         let head = format!("CONNECT {target} HTTP/1.1\r\nHost: api.openai.com:443\r\n{credentials}\r\n");
-        let (answer, _) = gateway.client().connect_raw(&head).await;
-        assert!((400..500).contains(&answer.status), "{target}: {answer:?}");
+        let (answer, mut tcp) = gateway.client().connect_raw(&head).await;
+        assert_eq!(answer.status, 400, "{target}: {answer:?}");
+        until_closed(&mut tcp).await;
     }
     assert_eq!(fake.connections(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refuses_a_connect_with_a_body() {
+    let (fake, gateway) = started().await;
+    let credentials = format!("Proxy-Authorization: {}\r\n", basic(&gateway.token()));
+    for field in ["Content-Length: 5", "Transfer-Encoding: chunked"] {
+        let head = format!("CONNECT api.openai.com:443 HTTP/1.1\r\n{credentials}{field}\r\n\r\n");
+        let (answer, mut tcp) = gateway.client().connect_raw(&head).await;
+        assert_eq!(answer.status, 400, "{field}: {answer:?}");
+        assert_eq!(
+            answer.header("x-causeway-reason"),
+            Some("connect_with_body"),
+            "{field}"
+        );
+        until_closed(&mut tcp).await;
+    }
+    let head = format!("CONNECT api.openai.com:443 HTTP/1.1\r\n{credentials}Content-Length: 0\r\n\r\n");
+    let (answer, tcp) = gateway.client().connect_raw(&head).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    check_works(gateway.client().session(tcp, CASE.host, Http::V1).await).await;
+    assert_eq!(fake.requests().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -165,15 +195,15 @@ async fn refuses_a_port_that_is_not_allowed() {
 }
 
 /// More than any one buffer on the way, and no two kilobytes alike.
-fn payload() -> Vec<u8> {
+pub(crate) fn payload() -> Vec<u8> {
     (0..300_000u32)
         .flat_map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes())
         .collect()
 }
 
 /// Checks that a tunnel to an [`Echo`] carries everything, both ways, to the last byte.
-pub(crate) async fn echo_through(tunnel: TcpStream) {
-    let (mut reading, mut writing) = tunnel.into_split();
+pub(crate) async fn echo_through(tunnel: impl AsyncRead + AsyncWrite + Send + 'static) {
+    let (mut reading, mut writing) = tokio::io::split(tunnel);
     let mut greeting = vec![0; GREETING.len()];
     within(
         "the server, which speaks first",

@@ -19,13 +19,18 @@ pub const QUEUE: usize = 16_384;
 /// Longest wait for a commit before the request goes on (or is refused) without it.
 const COMMIT_WAIT: Duration = Duration::from_secs(5);
 
-/// An event with the one who waits for its commit.
+/// What the writer is asked to do.
 #[derive(Debug)]
-pub struct Job {
-    /// What happened.
-    pub event: Event,
-    /// Told when the event is committed; dropped when it is lost.
-    pub committed: Option<oneshot::Sender<()>>,
+pub enum Job {
+    /// Write an event.
+    Write {
+        /// What happened.
+        event: Event,
+        /// Told when the event is committed; dropped when it is lost.
+        committed: Option<oneshot::Sender<()>>,
+    },
+    /// End, once all that is queued is written.
+    Stop,
 }
 
 /// Why a request's record could not be begun.
@@ -78,10 +83,8 @@ impl Recorder {
             started.prompt = None;
         }
         let (committed, wait) = self.acknowledgement();
-        let job = Job {
-            event: Event::Start(Box::new(started)),
-            committed,
-        };
+        let event = Event::Start(Box::new(started));
+        let job = Job::Write { event, committed };
         let outcome = match self.queue.try_send(job) {
             Err(_) => Err(RecordError::Full),
             Ok(()) => {
@@ -111,16 +114,20 @@ impl Recorder {
                 .for_each(|call| call.arguments.clear());
         }
         let (committed, wait) = self.acknowledgement();
-        let job = Job {
-            event: Event::End(Box::new(ended)),
-            committed,
-        };
+        let event = Event::End(Box::new(ended));
+        let job = Job::Write { event, committed };
         match self.queue.try_send(job) {
             Ok(()) => self.metrics.queued.increment(1.0),
             Err(mpsc::error::TrySendError::Closed(_)) => self.metrics.lost.increment(1),
             Err(mpsc::error::TrySendError::Full(job)) => self.queue_later(job),
         }
         wait
+    }
+
+    /// Lets the writer end once all that is queued is written; what comes later is counted as lost.
+    pub async fn stop(&self) {
+        // The writer has ended already where this fails.
+        let _ = self.queue.send(Job::Stop).await;
     }
 
     /// Waits for room in the background: an end is never refused, its start is in the store.

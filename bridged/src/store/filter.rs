@@ -58,6 +58,20 @@ pub struct Page {
     pub limit: u32,
 }
 
+impl Page {
+    /// Rows to read: one more than the page holds, to know whether another page follows.
+    pub(super) fn rows_read(self) -> i64 {
+        i64::from(self.limit) + 1
+    }
+
+    /// Cuts `rows` to the page; the place of its last row if another page follows.
+    pub(super) fn cut<T>(self, rows: &mut Vec<T>, place: impl Fn(&T) -> Cursor) -> Option<Cursor> {
+        let more = rows.len() > self.limit as usize;
+        rows.truncate(self.limit as usize);
+        rows.last().filter(|_| more).map(place)
+    }
+}
+
 /// A row's place in a list: its sort key and what tells it from others with the same one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor(pub u64, pub u64);

@@ -100,3 +100,6 @@ impl Store {
         answer
     }
 }
+
+#[cfg(test)]
+mod tests;

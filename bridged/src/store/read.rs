@@ -156,14 +156,8 @@ impl Store {
         page: Page,
     ) -> Result<(Vec<InterceptionRow>, Option<Cursor>), StoreError> {
         self.ask(move |connection| {
-            let mut rows = select(
-                connection,
-                conditions(&filter, page.cursor),
-                i64::from(page.limit) + 1,
-            )?;
-            let more = rows.len() > page.limit as usize;
-            rows.truncate(page.limit as usize);
-            let next = rows.last().filter(|_| more).map(|row| cursor_of(row.id));
+            let mut rows = select(connection, conditions(&filter, page.cursor), page.rows_read())?;
+            let next = page.cut(&mut rows, |row| cursor_of(row.id));
             for row in &mut rows {
                 nest(connection, row)?;
             }
@@ -172,19 +166,7 @@ impl Store {
         .await
     }
 
-    /// The interception of the request whose id the client was told.
-    ///
-    /// # Errors
-    /// The store cannot be read.
-    pub async fn interception_of_request(
-        &self,
-        request_id: Uuid,
-    ) -> Result<Option<InterceptionRow>, StoreError> {
-        self.ask(move |connection| one(connection, Conditions::default(), "i.request_id = ?", request_id))
-            .await
-    }
-
-    /// One interception, with `user` only if it is that user's.
+    /// One interception, by its own id or, which is the same for HTTP, its request's; with `user` only if it is that user's.
     ///
     /// # Errors
     /// The store cannot be read.
@@ -198,24 +180,16 @@ impl Store {
                 user: user.into_iter().collect(),
                 ..Filter::default()
             };
-            one(connection, conditions(&filter, None), "i.id = ?", id)
+            let mut conditions = conditions(&filter, None);
+            conditions.add("i.id = ?", id.as_bytes().to_vec());
+            let mut row = select(connection, conditions, 1)?.pop();
+            if let Some(row) = &mut row {
+                nest(connection, row)?;
+            }
+            Ok(row)
         })
         .await
     }
-}
-
-fn one(
-    connection: &Connection,
-    mut conditions: Conditions,
-    condition: &str,
-    id: Uuid,
-) -> Result<Option<InterceptionRow>, StoreError> {
-    conditions.add(condition, id.as_bytes().to_vec());
-    let mut row = select(connection, conditions, 1)?.pop();
-    if let Some(row) = &mut row {
-        nest(connection, row)?;
-    }
-    Ok(row)
 }
 
 const COLUMNS: &str = "

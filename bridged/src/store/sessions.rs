@@ -86,17 +86,10 @@ impl Store {
         page: Page,
     ) -> Result<(Vec<SessionRow>, Option<Cursor>), StoreError> {
         self.ask(move |connection| {
-            let mut rows = select(
-                connection,
-                conditions(&filter, page.cursor),
-                i64::from(page.limit) + 1,
-            )?;
-            let more = rows.len() > page.limit as usize;
-            rows.truncate(page.limit as usize);
-            let next = rows
-                .last()
-                .filter(|_| more)
-                .map(|row| Cursor(row.active.unsigned_abs(), row.seq.unsigned_abs()));
+            let mut rows = select(connection, conditions(&filter, page.cursor), page.rows_read())?;
+            let next = page.cut(&mut rows, |row| {
+                Cursor(row.active.unsigned_abs(), row.seq.unsigned_abs())
+            });
             for row in &mut rows {
                 nest(connection, row)?;
             }

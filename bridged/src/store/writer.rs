@@ -30,8 +30,8 @@ const LAST_ATTEMPTS: u32 = 10;
 pub struct Writer(JoinHandle<()>);
 
 impl Writer {
-    /// Ends what an earlier process left open, then starts the thread. It ends when every sender of `queue` is
-    /// gone and the rest is written.
+    /// Ends what an earlier process left open, then starts the thread. It ends at `Job::Stop`, or
+    /// when every sender of `queue` is gone, once the rest is written.
     ///
     /// # Errors
     /// The database cannot be written.
@@ -91,22 +91,33 @@ struct Worker {
 
 impl Worker {
     fn run(mut self, mut queue: mpsc::Receiver<Job>) {
+        let mut jobs = Vec::with_capacity(BATCH);
         let mut batch = Vec::with_capacity(BATCH);
-        while queue.blocking_recv_many(&mut batch, BATCH) > 0 {
+        let mut waiting = Vec::new();
+        while queue.blocking_recv_many(&mut jobs, BATCH) > 0 {
+            for job in jobs.drain(..) {
+                match job {
+                    Job::Write { event, committed } => {
+                        batch.push(event);
+                        waiting.extend(committed);
+                    }
+                    // What is queued behind it is still received.
+                    Job::Stop => queue.close(),
+                }
+            }
             self.store(&batch, &queue);
             #[expect(clippy::cast_precision_loss, reason = "a batch is small")]
             self.metrics.queued.decrement(batch.len() as f64);
-            for job in batch.drain(..) {
-                if let Some(committed) = job.committed {
-                    // Nobody waits any more if the client has left.
-                    let _ = committed.send(());
-                }
+            batch.clear();
+            for committed in waiting.drain(..) {
+                // Nobody waits any more if the client has left.
+                let _ = committed.send(());
             }
         }
     }
 
     /// Stores a batch whole; where an event stands in the way for good, the others one by one.
-    fn store(&mut self, batch: &[Job], queue: &mpsc::Receiver<Job>) {
+    fn store(&mut self, batch: &[Event], queue: &mpsc::Receiver<Job>) {
         let mut pause = FIRST_PAUSE;
         let mut attempts = 0;
         loop {
@@ -128,20 +139,21 @@ impl Worker {
         }
     }
 
-    fn store_singly(&mut self, batch: &[Job]) {
-        for job in batch {
-            if let Err(error) = self.commit(std::slice::from_ref(job)) {
-                let id = match &job.event {
+    fn store_singly(&mut self, batch: &[Event]) {
+        for event in batch {
+            if let Err(error) = self.commit(std::slice::from_ref(event)) {
+                let id = match event {
                     Event::Start(started) => started.id,
                     Event::End(ended) => ended.id,
                 };
                 self.metrics.lost.increment(1);
-                tracing::error!(interception = %id, error = &error as &dyn std::error::Error, "a record is lost");
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(interception = %id, error, "a record is lost");
             }
         }
     }
 
-    fn commit(&mut self, batch: &[Job]) -> rusqlite::Result<()> {
+    fn commit(&mut self, batch: &[Event]) -> rusqlite::Result<()> {
         let outcome = self.write(batch);
         match &outcome {
             Ok(()) => self.metrics.written.increment(batch.len() as u64),
@@ -151,10 +163,10 @@ impl Worker {
         outcome
     }
 
-    fn write(&mut self, batch: &[Job]) -> rusqlite::Result<()> {
+    fn write(&mut self, batch: &[Event]) -> rusqlite::Result<()> {
         let transaction = self.connection.transaction()?;
-        for job in batch {
-            write::write(&transaction, &mut self.memory, &job.event)?;
+        for event in batch {
+            write::write(&transaction, &mut self.memory, event)?;
         }
         transaction.commit()
     }

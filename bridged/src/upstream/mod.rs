@@ -22,6 +22,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use providers::{Instance, Scheme, Target};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::body::RequestBody;
@@ -93,6 +94,7 @@ pub struct Upstream {
     config: UpstreamConfig,
     trust: Trust,
     tracker: TaskTracker,
+    stopping: CancellationToken,
     /// One a host and port: a few, because only claimed hosts and the base URL are ever called.
     hosts: Mutex<HashMap<HostKey, Arc<HostPool>>>,
 }
@@ -106,7 +108,7 @@ impl Upstream {
         provider: &ProviderConfig,
         config: UpstreamConfig,
         trust: Trust,
-        tracker: TaskTracker,
+        (tracker, stopping): (TaskTracker, CancellationToken),
     ) -> Upstream {
         Upstream {
             name: Arc::from(instance.name.as_str()),
@@ -118,6 +120,7 @@ impl Upstream {
             config,
             trust,
             tracker,
+            stopping,
             hosts: Mutex::default(),
         }
     }
@@ -155,6 +158,12 @@ impl Upstream {
         }
     }
 
+    /// Lets go of every connection once the process is stopping; those in use end with their requests.
+    pub(crate) fn close(&self) {
+        let hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        hosts.values().for_each(|pool| pool.close());
+    }
+
     /// Sends a request that asks for an upgrade, on an HTTP/1.1 connection of its own. `Connection` and `Upgrade`
     /// are the caller's, else as for `send`.
     ///
@@ -181,7 +190,11 @@ impl Upstream {
         let make = || {
             let dialler =
                 dial::Dialler::new(target, self.connect_to, self.config.connect_timeout, &self.trust);
-            Arc::new(HostPool::new(dialler, self.tracker.clone()))
+            Arc::new(HostPool::new(
+                dialler,
+                self.tracker.clone(),
+                self.stopping.clone(),
+            ))
         };
         hosts.entry(key).or_insert_with(make).clone()
     }

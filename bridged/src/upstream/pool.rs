@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use hyper::client::conn::{http1, http2};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::dial::{DialError, Dialler, Http1Sender};
@@ -35,6 +36,7 @@ pub(super) enum Sender {
 pub(super) struct HostPool {
     dialler: Dialler,
     tracker: TaskTracker,
+    stopping: CancellationToken,
     connections: Mutex<Connections>,
     /// Held while the first connection, or one more HTTP/2 connection, is dialled.
     dialling: tokio::sync::Mutex<()>,
@@ -79,13 +81,21 @@ impl Drop for Stream {
 }
 
 impl HostPool {
-    pub(super) fn new(dialler: Dialler, tracker: TaskTracker) -> HostPool {
+    pub(super) fn new(dialler: Dialler, tracker: TaskTracker, stopping: CancellationToken) -> HostPool {
         HostPool {
             dialler,
             tracker,
+            stopping,
             connections: Mutex::default(),
             dialling: tokio::sync::Mutex::default(),
         }
+    }
+
+    /// Lets go of every connection; those in use end with their requests.
+    pub(super) fn close(&self) {
+        let mut connections = self.lock();
+        connections.idle.clear();
+        connections.shared.clear();
     }
 
     /// A connection beside the pool's, for one request that may be upgraded.
@@ -131,7 +141,9 @@ impl HostPool {
                 };
                 let mut connections = self.lock();
                 connections.speaks_h1 = false;
-                connections.shared.push(shared.clone());
+                if !self.stopping.is_cancelled() {
+                    connections.shared.push(shared.clone());
+                }
                 drop(connections);
                 Ok(self.shared(shared, false))
             }
@@ -209,7 +221,8 @@ impl Lease {
     pub(super) fn release(self) {
         if let Sender::H1(sender) = self.sender {
             let mut connections = self.pool.lock();
-            if connections.idle.len() < IDLE && !sender.is_closed() {
+            let wanted = connections.idle.len() < IDLE && !self.pool.stopping.is_cancelled();
+            if wanted && !sender.is_closed() {
                 connections.idle.push(Idle {
                     sender,
                     since: Instant::now(),

@@ -21,7 +21,7 @@ fn now() -> SystemTime {
 }
 
 fn authority() -> Authority {
-    let made = Authority::generate("Causeway CA on test", now()).unwrap();
+    let made = Authority::generate(&named("Causeway CA on test"), now()).unwrap();
     Authority::from_pem(&made.cert_pem, &made.key_pem, now()).unwrap()
 }
 
@@ -108,7 +108,7 @@ fn two_authorities_of_one_host_differ_in_name() {
 #[test]
 fn a_long_or_odd_common_name_is_cut_to_fit() {
     for given in ["", "ä".repeat(200).as_str(), "line\nbreak"] {
-        let made = Authority::generate(given, now()).unwrap();
+        let made = Authority::generate(&named(given), now()).unwrap();
         let authority = Authority::from_pem(&made.cert_pem, &made.key_pem, now()).unwrap();
         let cert = parsed(authority.certificate_der());
         let common = cert
@@ -288,7 +288,7 @@ fn an_intermediate_is_sent_and_its_root_is_not() {
 
 #[test]
 fn a_private_key_beside_the_certificate_stays_in() {
-    let made = Authority::generate("x", now()).unwrap();
+    let made = Authority::generate(&named("x"), now()).unwrap();
     for combined in [
         format!("{}{}", *made.key_pem, made.cert_pem),
         format!("{}{}\ntrailing words", made.cert_pem, *made.key_pem),
@@ -302,8 +302,8 @@ fn a_private_key_beside_the_certificate_stays_in() {
 
 #[test]
 fn refuses_text_that_is_no_pair() {
-    let made = Authority::generate("x", now()).unwrap();
-    let other = Authority::generate("y", now()).unwrap();
+    let made = Authority::generate(&named("x"), now()).unwrap();
+    let other = Authority::generate(&named("y"), now()).unwrap();
     let (cert, key) = (&made.cert_pem, &*made.key_pem);
     let cases = [
         (String::new(), key.as_str(), "no certificate"),
@@ -352,7 +352,7 @@ fn refuses_an_authority_that_clients_would_refuse() {
 #[test]
 fn refuses_an_authority_without_a_key_identifier() {
     // rcgen cannot leave it out, so its object identifier is changed to one that nobody knows.
-    let made = Authority::generate("x", now()).unwrap();
+    let made = Authority::generate(&named("x"), now()).unwrap();
     let mut der = CertificateDer::from_pem_slice(made.cert_pem.as_bytes())
         .unwrap()
         .to_vec();
@@ -443,7 +443,7 @@ fn rustls_accepts_a_leaf() {
 
 /// Files that other programs can read: the authority, a leaf and the leaf's key, made at `time`.
 fn write_out(dir: &Path, time: SystemTime) {
-    let made = Authority::generate("Causeway CA on test", time).unwrap();
+    let made = Authority::generate(&named("Causeway CA on test"), time).unwrap();
     let authority = Authority::from_pem(&made.cert_pem, &made.key_pem, time).unwrap();
     let leaf = authority.issue(&name("api.openai.com"), time).unwrap();
     let key = KeyPair::try_from(&leaf.key).unwrap().serialize_pem();
@@ -513,3 +513,49 @@ for _ in range(10):
             pass
 assert not ends, "the handshake did not finish"
 "#;
+
+fn named(common_name: &str) -> CaProfile<'_> {
+    CaProfile {
+        common_name,
+        only: None,
+    }
+}
+
+#[test]
+fn a_constrained_authority_signs_for_its_names_only() {
+    let only = [
+        LeafName::parse("api.openai.com").unwrap(),
+        LeafName::parse("chatgpt.com").unwrap(),
+    ];
+    let profile = CaProfile {
+        common_name: "x",
+        only: Some(&only),
+    };
+    let made = Authority::generate(&profile, now()).unwrap();
+    let authority = Authority::from_pem(&made.cert_pem, &made.key_pem, now()).unwrap();
+    for (name, want) in [
+        ("api.openai.com", true),
+        ("chatgpt.com", true),
+        ("openai.com", false),
+        ("api.anthropic.com", false),
+        ("127.0.0.1", false),
+        ("[::1]", false),
+    ] {
+        let name = LeafName::parse(name).unwrap();
+        assert_eq!(authority.permits(&name), want, "{name}");
+        assert_eq!(authority.issue(&name, now()).is_ok(), want, "{name}");
+    }
+}
+
+#[test]
+fn clients_accept_what_a_constrained_authority_may_sign() {
+    let only = [name("api.openai.com")];
+    let profile = CaProfile {
+        common_name: "x",
+        only: Some(&only),
+    };
+    let made = Authority::generate(&profile, now()).unwrap();
+    let authority = Authority::from_pem(&made.cert_pem, &made.key_pem, now()).unwrap();
+    let leaf = authority.issue(&only[0], now()).unwrap();
+    verify_with_webpki(&authority, &leaf, "api.openai.com");
+}

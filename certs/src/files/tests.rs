@@ -8,6 +8,11 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::*;
 
+const PROFILE: CaProfile<'_> = CaProfile {
+    common_name: "test",
+    only: None,
+};
+
 struct Place {
     _dir: tempfile::TempDir,
     folder: PathBuf,
@@ -32,7 +37,7 @@ fn now() -> SystemTime {
 }
 
 fn start(place: &Place) -> Result<(Authority, Origin), FilesError> {
-    load_or_create(&place.cert, &place.key, "test", now())
+    load_or_create(&place.cert, &place.key, &PROFILE, now())
 }
 
 #[cfg(unix)]
@@ -117,13 +122,13 @@ fn half_a_pair_is_an_error_and_stays_as_it_is() {
 #[test]
 fn create_never_overwrites() {
     let place = place();
-    create(&place.cert, &place.key, "test", now()).unwrap();
+    create(&place.cert, &place.key, &PROFILE, now()).unwrap();
     let before = (fs::read(&place.cert).unwrap(), fs::read(&place.key).unwrap());
-    let refused = create(&place.cert, &place.key, "test", now());
+    let refused = create(&place.cert, &place.key, &PROFILE, now());
     assert!(matches!(refused, Err(FilesError::Exists { .. })));
     fs::remove_file(&place.key).unwrap();
     assert!(matches!(
-        create(&place.cert, &place.key, "test", now()),
+        create(&place.cert, &place.key, &PROFILE, now()),
         Err(FilesError::Exists { .. })
     ));
     assert_eq!(fs::read(&place.cert).unwrap(), before.0);
@@ -134,14 +139,14 @@ fn create_never_overwrites() {
 fn a_certificate_that_cannot_be_placed_takes_its_key_back() {
     let place = place();
     let under_a_file = place.folder.join("ca.key").join("ca.pem");
-    assert!(create(&under_a_file, &place.key, "test", now()).is_err());
+    assert!(create(&under_a_file, &place.key, &PROFILE, now()).is_err());
     assert!(!place.key.is_file());
 }
 
 #[test]
 fn one_path_for_both_is_refused() {
     let place = place();
-    let refused = create(&place.key, &place.key, "test", now());
+    let refused = create(&place.key, &place.key, &PROFILE, now());
     assert!(matches!(refused, Err(FilesError::SamePath { .. })));
     assert!(!place.key.exists());
 }

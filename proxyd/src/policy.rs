@@ -1,0 +1,92 @@
+//! Who may go where: the same rules for CONNECT and for absolute-form requests.
+//!
+//! In comes a target with the request's credentials; out goes what may be done, or a refusal. A claimed host
+//! is never tunnelled, and never reached without TLS.
+
+use std::net::IpAddr;
+
+use bridged::identity::{self, Identity};
+use http::HeaderMap;
+use http::header::{HeaderValue, PROXY_AUTHORIZATION};
+
+use crate::authority::Authority;
+use crate::config::TunnelPolicy;
+use crate::proxy::Proxy;
+use crate::refusal::Refusal;
+use crate::slots::Caller;
+
+/// What may be done.
+#[derive(Debug)]
+pub(crate) enum Pass {
+    /// The host is claimed: decrypt, for this user.
+    Intercept(Identity),
+    /// The host is someone else's: carry bytes, on this caller's account.
+    Carry(Caller),
+}
+
+/// Judges a CONNECT.
+pub(crate) async fn judge(
+    proxy: &Proxy,
+    target: &Authority,
+    headers: &HeaderMap,
+    peer: IpAddr,
+) -> Result<Pass, Refusal> {
+    check_lists(proxy, target)?;
+    let claimed = proxy
+        .app
+        .providers()
+        .registry
+        .claiming(&target.host, target.port.get())
+        .is_some();
+    if claimed {
+        return Ok(Pass::Intercept(identify(proxy, headers).await?));
+    }
+    caller(proxy, target, headers, peer).await.map(Pass::Carry)
+}
+
+/// Judges a request without TLS.
+pub(crate) async fn judge_clear(
+    proxy: &Proxy,
+    target: &Authority,
+    headers: &HeaderMap,
+    peer: IpAddr,
+) -> Result<Caller, Refusal> {
+    check_lists(proxy, target)?;
+    let providers = proxy.app.providers();
+    let mut claims = providers.registry.claimed_hosts();
+    // On any port: what is claimed gets keys, and keys never go in clear.
+    if claims.any(|claim| *claim.host == *target.host) {
+        return Err(Refusal::InClear);
+    }
+    caller(proxy, target, headers, peer).await
+}
+
+fn check_lists(proxy: &Proxy, target: &Authority) -> Result<(), Refusal> {
+    if !proxy.config.allowed_ports.contains(&target.port.get()) {
+        return Err(Refusal::Port);
+    }
+    if proxy.config.deny_hosts.contains(target) {
+        return Err(Refusal::Denied);
+    }
+    Ok(())
+}
+
+async fn caller(
+    proxy: &Proxy,
+    target: &Authority,
+    headers: &HeaderMap,
+    peer: IpAddr,
+) -> Result<Caller, Refusal> {
+    match proxy.config.tunnel {
+        TunnelPolicy::Open => return Ok(Caller::Address(peer)),
+        TunnelPolicy::Deny if !proxy.config.allow_hosts.contains(target) => return Err(Refusal::Host),
+        TunnelPolicy::Deny | TunnelPolicy::Authenticated => {}
+    }
+    Ok(Caller::User(identify(proxy, headers).await?.user))
+}
+
+async fn identify(proxy: &Proxy, headers: &HeaderMap) -> Result<Identity, Refusal> {
+    let value = headers.get(PROXY_AUTHORIZATION).map(HeaderValue::as_bytes);
+    let now = proxy.app.clock.micros();
+    Ok(identity::from_proxy_authorization(&proxy.app.tokens, value, now).await?)
+}
