@@ -17,7 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::app::{App, StartError};
 use crate::body::ReplyBody;
-use crate::wire::Guarded;
+use crate::wire::{self, Guarded};
 
 /// Largest request head, in bytes. Above it the answer is 431.
 pub const HEAD_LIMIT: usize = 64 << 10;
@@ -118,8 +118,10 @@ where
     S: Fn(Request<Incoming>) -> F + Send + Clone + 'static,
     F: Future<Output = Response<ReplyBody>> + Send + 'static,
 {
-    let protocol = tokio::time::timeout(IDLE, protocol(&tcp)).await;
-    if let Ok(Ok(protocol)) = protocol {
+    if tokio::time::timeout(IDLE, tcp.peek(&mut [0])).await.is_err() {
+        return;
+    }
+    if let Ok(Ok(protocol)) = tokio::time::timeout(wire::HEAD, protocol(&tcp)).await {
         speak(app, tcp, protocol, service).await;
     }
 }

@@ -183,6 +183,9 @@ async fn a_head_that_does_not_end_is_closed_by_its_deadline_and_an_idle_connecti
     let mut silent_h2 = TcpStream::connect(gateway.bridge()).await.unwrap();
     silent_h2.write_all(b"PRI * HTTP/2.0\r\n").await.unwrap();
 
+    let mut first_byte = TcpStream::connect(gateway.bridge()).await.unwrap();
+    first_byte.write_all(b"P").await.unwrap();
+
     let half = b"POST /openai/v1/chat/completions HTTP/1.1\r\nHost: api.openai.com\r\nX-";
     tunnel.write_all(half).await.unwrap();
     bridge.write_all(half).await.unwrap();
@@ -191,6 +194,7 @@ async fn a_head_that_does_not_end_is_closed_by_its_deadline_and_an_idle_connecti
     let first_reply = String::from_utf8(until_closed(&mut second).await).unwrap();
     assert_eq!(first_reply.matches("HTTP/1.1 ").count(), 1, "{first_reply}");
     until_closed(&mut silent_h2).await;
+    until_closed(&mut first_byte).await;
 
     // The welcome's body is still there to be read, and then one more reply.
     idle.write_all(b"GET /nothing HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")

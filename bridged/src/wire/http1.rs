@@ -8,6 +8,10 @@
 //! Two readers of one request must never disagree where it ends (RFC 9112 section 11.2), so what they could read
 //! differently is refused here, although hyper would settle it in one way or the other.
 
+mod head;
+
+use head::{Field, Framing, Head};
+
 /// What is unsound about a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Fault {
@@ -103,39 +107,6 @@ enum Section {
     Trailers,
 }
 
-/// What a head has said so far.
-#[derive(Clone, Debug, Default)]
-struct Head {
-    /// The token in hand: a method, a version or a field name.
-    token: Short,
-    value: Short,
-    field: Field,
-    http10: bool,
-    length: Option<u64>,
-    chunked: bool,
-    host: bool,
-}
-
-/// The fields on which framing depends.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Field {
-    #[default]
-    Other,
-    Length,
-    Coding,
-    Host,
-}
-
-/// The beginning of a text, enough to recognise what matters here.
-#[derive(Clone, Debug, Default)]
-struct Short {
-    bytes: [u8; SHORT],
-    /// How long the whole text is, at most one more than is kept.
-    length: usize,
-}
-
-/// Longer than every text that is compared, and than every number that fits a `u64`.
-const SHORT: usize = 24;
 /// Empty lines allowed before a request line (RFC 9112 section 2.2 wants at least one).
 const BLANK_LINES: u8 = 2;
 /// Digits of a chunk's size: enough for a `u64`.
@@ -359,7 +330,11 @@ impl Inspector {
         }
         self.state = match section {
             Section::Trailers => State::Start(0),
-            Section::Head => self.head.framing()?,
+            Section::Head => match self.head.framing()? {
+                Framing::None => State::Start(0),
+                Framing::Length(length) => State::Body(length),
+                Framing::Chunks => FIRST_CHUNK,
+            },
         };
         Ok(1)
     }
@@ -428,100 +403,6 @@ fn chunk_size(byte: u8, size: u64, digits: u8) -> Result<State, Fault> {
             })
         }
     }
-}
-
-impl Head {
-    /// Judges a field whose line has ended.
-    fn end_field(&mut self) -> Result<(), Fault> {
-        match self.field {
-            Field::Other => {}
-            Field::Length => {
-                let length = self.value.number().ok_or(Fault::Length)?;
-                if self.length.replace(length).is_some() {
-                    return Err(Fault::Length);
-                }
-            }
-            Field::Coding => {
-                if self.http10 {
-                    return Err(Fault::CodingInHttp10);
-                }
-                if self.chunked || !self.value.trimmed().is_some_and(is_chunked) {
-                    return Err(Fault::Coding);
-                }
-                self.chunked = true;
-            }
-            Field::Host => {
-                if std::mem::replace(&mut self.host, true) {
-                    return Err(Fault::HostRepeated);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// What follows the head.
-    fn framing(&self) -> Result<State, Fault> {
-        if !self.host && !self.http10 {
-            return Err(Fault::HostMissing);
-        }
-        match (self.length, self.chunked) {
-            (Some(_), true) => Err(Fault::LengthAndCoding),
-            (None, true) => Ok(FIRST_CHUNK),
-            (None | Some(0), false) => Ok(State::Start(0)),
-            (Some(length), false) => Ok(State::Body(length)),
-        }
-    }
-}
-
-impl Short {
-    fn clear(&mut self) {
-        self.length = 0;
-    }
-
-    /// Appends a run of bytes, of which `first` is the first.
-    fn take(&mut self, first: u8, rest: &[u8], run: usize) {
-        let bytes = std::iter::once(first).chain(rest.iter().copied()).take(run);
-        for byte in bytes.take(SHORT + 1 - self.length.min(SHORT + 1)) {
-            if let Some(place) = self.bytes.get_mut(self.length) {
-                *place = byte;
-            }
-            self.length += 1;
-        }
-    }
-
-    /// The whole text, unless it is longer than what is kept.
-    fn text(&self) -> Option<&[u8]> {
-        self.bytes.get(..self.length)
-    }
-
-    fn trimmed(&self) -> Option<&[u8]> {
-        self.text().map(<[u8]>::trim_ascii)
-    }
-
-    fn is(&self, lower: &[u8]) -> bool {
-        self.text().is_some_and(|text| text.eq_ignore_ascii_case(lower))
-    }
-
-    fn field(&self) -> Field {
-        match self.length {
-            4 if self.is(b"host") => Field::Host,
-            14 if self.is(b"content-length") => Field::Length,
-            17 if self.is(b"transfer-encoding") => Field::Coding,
-            _ => Field::Other,
-        }
-    }
-
-    fn number(&self) -> Option<u64> {
-        let digits = self.trimmed()?;
-        if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-            return None;
-        }
-        std::str::from_utf8(digits).ok()?.parse().ok()
-    }
-}
-
-fn is_chunked(value: &[u8]) -> bool {
-    value.eq_ignore_ascii_case(b"chunked")
 }
 
 /// How many bytes in a row fit.

@@ -23,7 +23,7 @@ use tokio::time::{Instant, Sleep};
 use crate::metrics::WireMetrics;
 
 /// Longest time from the first byte of a head to its end, and for the preface of HTTP/2.
-const HEAD: Duration = Duration::from_secs(10);
+pub(crate) const HEAD: Duration = Duration::from_secs(10);
 
 /// A client's connection, with a guard on what is read from it.
 pub(crate) struct Guarded<IO> {
