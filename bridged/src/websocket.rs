@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::body::{ReplyBody, RequestBody};
+use crate::config::WebSockets;
 use crate::credential;
 use crate::exchange::{self, Exchange};
 use crate::headers;
@@ -66,6 +67,15 @@ pub(crate) fn is_bridged(endpoint: Endpoint) -> bool {
     endpoint == Endpoint::Bridged(Api::Responses)
 }
 
+fn is_relayed(upstream: &Upstream, endpoint: Endpoint) -> bool {
+    let wanted = match upstream.websockets {
+        WebSockets::None => false,
+        WebSockets::Unbridged => !is_bridged(endpoint),
+        WebSockets::All => true,
+    };
+    wanted && upstream.instance.kind.transport() == Transport::Network
+}
+
 /// Opens a WebSocket with the upstream and, if that answers so, with the client.
 pub(crate) async fn open(
     app: &Arc<App>,
@@ -73,7 +83,7 @@ pub(crate) async fn open(
     route: &Route,
     exchange: Exchange,
 ) -> Result<Response<ReplyBody>, Refusal> {
-    if !upstream.websockets || upstream.instance.kind.transport() == Transport::Simulated {
+    if !is_relayed(upstream, route.endpoint) {
         let status = upstream.instance.kind.websocket_refusal();
         return Err(Refusal::WebSocket { status });
     }

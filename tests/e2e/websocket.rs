@@ -110,7 +110,8 @@ async fn echo(
 
 async fn started() -> (Echo, Gateway) {
     let echo = Echo::start().await;
-    let gateway = Gateway::start(Settings::in_front_of_address(echo.address, &echo.ca_file)).await;
+    let settings = Settings::in_front_of_address(echo.address, &echo.ca_file);
+    let gateway = Gateway::start(settings.provider("websockets = true")).await;
     (echo, gateway)
 }
 
@@ -343,7 +344,7 @@ fn upgrade(host: &str) -> String {
 async fn what_the_upstream_answers_instead_reaches_the_client_as_it_is() {
     let provider = RawProvider::start().await;
     let settings = Settings::in_front_of_address(provider.address(), provider.ca_file());
-    let gateway = Gateway::start(settings).await;
+    let gateway = Gateway::start(settings.provider("websockets = true")).await;
     let refusals = [(401, "Unauthorized"), (426, "Upgrade Required"), (200, "OK")];
     for (status, reason) in refusals {
         let reply =
@@ -375,6 +376,23 @@ async fn what_the_upstream_answers_instead_reaches_the_client_as_it_is() {
     provider.then("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n");
     let answer = ask_http2(&gateway, HOST, RESPONSES, client_headers()).await;
     assert_eq!(answer.status(), 502);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sockets_of_ai_calls_wait_for_the_operators_word_and_others_do_not() {
+    let echo = Echo::start().await;
+    let gateway = Gateway::start(Settings::in_front_of_address(echo.address, &echo.ca_file)).await;
+    let io = gateway.client().open_tls(HOST).await;
+    let refused = open_http1(io, HOST, RESPONSES, client_headers()).await;
+    assert_eq!(
+        status_of(refused),
+        426,
+        "it would go unrecorded; on 426 clients send plain requests"
+    );
+    assert!(echo.seen.lock().unwrap().is_empty());
+    let io = gateway.client().open_tls(HOST).await;
+    let opened = open_http1(io, HOST, "/v1/realtime", client_headers()).await;
+    assert!(opened.is_ok(), "a socket that carries no recorded call");
 }
 
 #[tokio::test(flavor = "multi_thread")]

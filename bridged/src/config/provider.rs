@@ -29,7 +29,8 @@ pub struct ProviderFile {
     /// The gateway's own keys.
     #[serde(default)]
     pub keys: Vec<KeyFile>,
-    /// Whether WebSockets are relayed; `false` answers them with the status on which clients fall back.
+    /// Whether WebSockets are relayed: `true` all, `false` none; left out, all but those of AI calls, which would
+    /// go unrecorded. A refusal has the status on which the clients fall back to plain requests.
     pub websockets: Option<bool>,
     /// `false` switches the instance off.
     pub enabled: Option<bool>,
@@ -59,6 +60,17 @@ pub enum Byok {
     Deny,
 }
 
+/// Which WebSockets an instance relays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WebSockets {
+    /// None.
+    None,
+    /// Those that carry no AI calls: what passes through a socket is not recorded.
+    Unbridged,
+    /// Every one, recorded or not.
+    All,
+}
+
 /// A provider instance that runs.
 #[derive(Clone, Debug)]
 pub struct ProviderConfig {
@@ -70,8 +82,8 @@ pub struct ProviderConfig {
     pub byok: Byok,
     /// The gateway's own keys.
     pub keys: Vec<Secret>,
-    /// Whether WebSockets are relayed.
-    pub websockets: bool,
+    /// Which WebSockets are relayed.
+    pub websockets: WebSockets,
 }
 
 /// Lays `entries` over the built-in instances and checks the whole.
@@ -126,7 +138,7 @@ fn bare(instance: Instance) -> ProviderConfig {
         connect_to: None,
         byok: Byok::Allow,
         keys: Vec::new(),
-        websockets: true,
+        websockets: WebSockets::Unbridged,
     }
 }
 
@@ -216,7 +228,11 @@ fn overlay(
             .ok();
     }
     config.byok = entry.byok.unwrap_or(config.byok);
-    config.websockets = entry.websockets.unwrap_or(config.websockets);
+    config.websockets = match entry.websockets {
+        Some(true) => WebSockets::All,
+        Some(false) => WebSockets::None,
+        None => config.websockets,
+    };
     config.keys.extend(
         entry
             .keys

@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::body::RequestBody;
-use crate::config::{Byok, ProviderConfig, UpstreamConfig};
+use crate::config::{Byok, ProviderConfig, UpstreamConfig, WebSockets};
 use crate::headers;
 use crate::secret::Secret;
 
@@ -88,8 +88,8 @@ pub struct Upstream {
     pub byok: Byok,
     /// The gateway's own keys.
     pub keys: Vec<Secret>,
-    /// Whether it relays WebSockets.
-    pub websockets: bool,
+    /// Which WebSockets it relays.
+    pub websockets: WebSockets,
     connect_to: Option<SocketAddr>,
     config: UpstreamConfig,
     trust: Trust,
