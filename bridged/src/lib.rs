@@ -12,6 +12,7 @@ pub mod body;
 pub mod bridge;
 pub mod clock;
 pub mod config;
+pub mod copy;
 mod credential;
 pub mod exchange;
 pub mod headers;

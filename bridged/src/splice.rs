@@ -1,8 +1,9 @@
 //! Carries bytes both ways between two streams until both have ended, nothing moves any more, or the process is
 //! to end.
 //!
-//! One direction may end before the other (half-close), which then has to keep moving. A TLS peer that leaves without a word (no `close_notify`)
-//! has ended too: whatever else rests on these bytes has its own way to tell the end. Nothing is read into.
+//! One direction may end before the other (half-close), which then has to keep moving. A TLS peer that leaves
+//! without a word (no `close_notify`) has ended too: whatever else rests on these bytes has its own way to tell
+//! the end. Nothing is read into.
 
 use std::io;
 use std::pin::Pin;
@@ -16,11 +17,10 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// Bytes read at once, a direction.
-const BUFFER: usize = 16 << 10;
+use crate::copy;
+
 /// How long a splice may be silent once the process is to end.
 const LAST_SILENCE: Duration = Duration::from_secs(1);
-
 /// How long a splice may be silent once one of its directions has ended.
 const HALF_CLOSED_SILENCE: Duration = Duration::from_secs(5);
 /// How long either side may take to hear that it is over.
@@ -55,7 +55,7 @@ pub(crate) async fn splice(
         activity.silent_for(LAST_SILENCE).await;
     };
     tokio::select! {
-        ended = tokio::io::copy_bidirectional_with_sizes(&mut one, &mut other, BUFFER, BUFFER) => {
+        ended = copy::both_ways(&mut one, &mut other) => {
             if let Err(error) = ended {
                 tracing::debug!(error = &error as &dyn std::error::Error, "a splice broke");
             }

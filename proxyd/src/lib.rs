@@ -24,7 +24,6 @@ mod proxy;
 mod refusal;
 mod reply;
 mod slots;
-mod splice;
 mod tls;
 mod tunnel;
 pub mod upstream_proxy;

@@ -2,9 +2,10 @@
 //!
 //! Nothing is read into: a server may speak first, and one direction may end before the other (half-close).
 
+use bridged::copy;
+
 use crate::front::Client;
 use crate::proxy::Proxy;
-use crate::splice::splice;
 use crate::watched::Watched;
 use crate::wire::Wire;
 
@@ -15,7 +16,7 @@ pub(crate) async fn carry(proxy: &Proxy, mut client: Client, upstream: Wire) {
     let activity = upstream.activity();
     metrics.tunnels_open.increment(1.0);
     tokio::select! {
-        ended = splice(&mut client, &mut upstream) => {
+        ended = copy::both_ways(&mut client, &mut upstream) => {
             if let Err(error) = ended {
                 tracing::debug!(error = &error as &dyn std::error::Error, "a tunnel broke");
             }

@@ -18,7 +18,7 @@ const BURST: usize = 32;
 ///
 /// # Errors
 /// Either stream broke.
-pub(crate) async fn splice<A, B>(one: &mut A, other: &mut B) -> io::Result<()>
+pub async fn both_ways<A, B>(one: &mut A, other: &mut B) -> io::Result<()>
 where
     A: AsyncRead + AsyncWrite + Unpin,
     B: AsyncRead + AsyncWrite + Unpin,
@@ -178,7 +178,7 @@ mod tests {
                 server.shutdown().await.unwrap();
                 got
             };
-            let (got_down, got_up, spliced) = tokio::join!(client, server, splice(&mut near, &mut far));
+            let (got_down, got_up, spliced) = tokio::join!(client, server, both_ways(&mut near, &mut far));
             spliced.unwrap();
             assert!(got_up == want_up && got_down == want_down, "{left} and {right}");
         }
@@ -193,7 +193,7 @@ mod tests {
             while server.write_all(&[0; 64]).await.is_ok() {}
         };
         let spliced = async {
-            let ended = splice(&mut near, &mut far).await;
+            let ended = both_ways(&mut near, &mut far).await;
             drop((near, far));
             ended
         };
