@@ -21,7 +21,7 @@ async fn started() -> (FakeProvider, Gateway) {
 }
 
 /// Runs a program while the fake provider goes on serving; `None`, said aloud, if it is not installed.
-async fn run(mut command: Command) -> Option<Output> {
+pub(crate) async fn run(mut command: Command) -> Option<Output> {
     let program = command.get_program().to_string_lossy().into_owned();
     let output = tokio::task::spawn_blocking(move || command.output())
         .await

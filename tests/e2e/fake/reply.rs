@@ -4,7 +4,7 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use ::bytes::Bytes;
@@ -64,6 +64,7 @@ impl Reply {
         let gate = Gate {
             permits: Arc::new(Semaphore::new(0)),
             sent: Arc::default(),
+            over: Arc::default(),
         };
         self.gate = Some(gate.clone());
         (self, gate)
@@ -94,6 +95,7 @@ impl Reply {
 pub(crate) struct Gate {
     permits: Arc<Semaphore>,
     sent: Arc<AtomicUsize>,
+    over: Arc<AtomicBool>,
 }
 
 impl Gate {
@@ -108,6 +110,11 @@ impl Gate {
             self.permits.acquire().await.unwrap().forget();
         }
         self.sent.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Whether nobody reads the reply any more: it has ended, or its reader has left.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Ordering::SeqCst)
     }
 
     /// How many frames have been let out so far.
@@ -135,6 +142,13 @@ impl Body for Paced {
 
 fn paced(frames: Vec<Bytes>, gate: Option<Gate>) -> UnsyncBoxBody<Bytes, Infallible> {
     let (sender, receiver) = mpsc::channel(1);
+    if let Some(gate) = gate.clone() {
+        let sender = sender.clone();
+        tokio::spawn(async move {
+            sender.closed().await;
+            gate.over.store(true, Ordering::SeqCst);
+        });
+    }
     tokio::spawn(async move {
         for (index, frame) in frames.into_iter().enumerate() {
             if let Some(gate) = &gate {
