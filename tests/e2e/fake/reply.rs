@@ -124,7 +124,18 @@ impl Gate {
 }
 
 /// A body whose frames are sent by a task of their own.
-struct Paced(mpsc::Receiver<Bytes>);
+struct Paced {
+    frames: mpsc::Receiver<Bytes>,
+    over: Option<Arc<AtomicBool>>,
+}
+
+impl Drop for Paced {
+    fn drop(&mut self) {
+        if let Some(over) = &self.over {
+            over.store(true, Ordering::SeqCst);
+        }
+    }
+}
 
 impl Body for Paced {
     type Data = Bytes;
@@ -134,7 +145,7 @@ impl Body for Paced {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.0
+        self.frames
             .poll_recv(context)
             .map(|frame| frame.map(|data| Ok(Frame::data(data))))
     }
@@ -142,13 +153,7 @@ impl Body for Paced {
 
 fn paced(frames: Vec<Bytes>, gate: Option<Gate>) -> UnsyncBoxBody<Bytes, Infallible> {
     let (sender, receiver) = mpsc::channel(1);
-    if let Some(gate) = gate.clone() {
-        let sender = sender.clone();
-        tokio::spawn(async move {
-            sender.closed().await;
-            gate.over.store(true, Ordering::SeqCst);
-        });
-    }
+    let over = gate.clone().map(|gate| gate.over);
     tokio::spawn(async move {
         for (index, frame) in frames.into_iter().enumerate() {
             if let Some(gate) = &gate {
@@ -160,7 +165,11 @@ fn paced(frames: Vec<Bytes>, gate: Option<Gate>) -> UnsyncBoxBody<Bytes, Infalli
             }
         }
     });
-    Paced(receiver).boxed_unsync()
+    let paced = Paced {
+        frames: receiver,
+        over,
+    };
+    paced.boxed_unsync()
 }
 
 /// Cuts a stream's text after each blank line.
