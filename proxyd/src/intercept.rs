@@ -71,9 +71,10 @@ async fn handshake(proxy: &Proxy, client: Client, target: &Authority) -> Option<
             Some(stream)
         }
         Err(failed) => {
-            match failed {
+            match &failed {
                 Failed::Slow => proxy.metrics.handshakes_slow.increment(1),
-                _ => proxy.metrics.handshakes_failed.increment(1),
+                Failed::Tls(error) => proxy.metrics.handshake_failed(error),
+                Failed::Name(_) | Failed::Proxy(_) => proxy.metrics.handshake_impossible(),
             }
             tracing::info!(%target, error = &failed as &dyn std::error::Error, "TLS handshake with a client failed");
             None

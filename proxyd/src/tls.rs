@@ -78,7 +78,7 @@ pub(crate) async fn accept(proxy: &Proxy, tcp: TcpStream) -> Option<(TlsStream<T
         return None;
     };
     let Some(stream) = accepted else {
-        metrics.handshakes_failed.increment(1);
+        metrics.handshake_impossible();
         return None;
     };
     metrics.handshakes_done.increment(1);

@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::cases;
 use crate::clients::run;
 use crate::fake::{FakeProvider, Offers};
-use crate::harness::{Gateway, Settings};
+use crate::harness::{Gateway, Settings, eventually};
 
 /// A claimed host by name, and one by address.
 const HOSTS: [&str; 2] = ["api.openai.com", "192.0.2.7"];
@@ -119,4 +119,33 @@ async fn curl_accepts_the_certificate() {
             "{host}: {text}"
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_does_not_trust_the_ca_is_counted_by_its_alert() {
+    let (fake, gateway) = started().await;
+    let mut command = Command::new("curl");
+    command.args([
+        "--silent",
+        "--max-time",
+        "20",
+        "--proxy",
+        &gateway.proxy_url(),
+        "--cacert",
+    ]);
+    // Another CA than the gateway's.
+    command
+        .arg(fake.ca_file())
+        .arg("https://api.openai.com/v1/models");
+    let Some(output) = run(command).await else { return };
+    assert_eq!(
+        output.status.code(),
+        Some(60),
+        "curl calls the certificate untrusted"
+    );
+    let name = "causeway_tls_handshakes_total{result=\"unknown_ca\"}";
+    eventually("the alert to be counted", async || {
+        (gateway.metric(name).await == 1).then_some(())
+    })
+    .await;
 }
