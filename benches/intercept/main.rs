@@ -80,7 +80,6 @@ async fn requests(upstream: &Upstream, span: Duration) {
             gateway.memory_mib(),
             gateway.recorded().await
         );
-        gateway.stop();
     }
 }
 
@@ -110,7 +109,6 @@ async fn connections(upstream: &Upstream, span: Duration) {
             through.median_ms(),
         );
     }
-    gateway.stop();
 }
 
 /// Memory of connections that do nothing.
@@ -128,6 +126,5 @@ async fn idle_memory(upstream: &Upstream, count: usize) {
         let each = (gateway.memory_kib() - before) as f64 / count as f64;
         println!("{kind:<12} {each:>6.1} KiB for each of {count} idle connections, {before} KiB without");
         drop(held);
-        gateway.stop();
     }
 }
