@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
@@ -94,8 +94,8 @@ pub enum RequestError {
 /// A body on its way to an upstream.
 #[derive(Debug)]
 pub enum RequestBody {
-    /// A buffered one, until it is sent.
-    Full(Option<Bytes>),
+    /// A buffered one.
+    Full(Full<Bytes>),
     /// One that streams through.
     Streaming(Streaming),
 }
@@ -180,28 +180,21 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, RequestError>>> {
         match self.get_mut() {
-            RequestBody::Full(bytes) => Poll::Ready(
-                bytes
-                    .take()
-                    .filter(|bytes| !bytes.is_empty())
-                    .map(|bytes| Ok(Frame::data(bytes))),
-            ),
+            RequestBody::Full(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
             RequestBody::Streaming(body) => Pin::new(body).poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
-            RequestBody::Full(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
+            RequestBody::Full(body) => body.is_end_stream(),
             RequestBody::Streaming(body) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            RequestBody::Full(bytes) => {
-                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
-            }
+            RequestBody::Full(body) => body.size_hint(),
             RequestBody::Streaming(body) => body.size_hint(),
         }
     }
@@ -226,7 +219,7 @@ pub enum ReplyError {
 #[derive(Debug)]
 pub enum ReplyBody {
     /// One that the gateway made itself.
-    Full(Option<Bytes>),
+    Full(Full<Bytes>),
     /// One of the API's.
     Api(axum::body::Body),
     /// An upstream's, passed through.
@@ -238,19 +231,19 @@ pub enum ReplyBody {
 impl ReplyBody {
     /// A body with nothing in it.
     pub fn empty() -> ReplyBody {
-        ReplyBody::Full(None)
+        ReplyBody::Full(Full::default())
     }
 }
 
 impl From<Bytes> for ReplyBody {
     fn from(bytes: Bytes) -> ReplyBody {
-        ReplyBody::Full(Some(bytes))
+        ReplyBody::Full(Full::new(bytes))
     }
 }
 
 impl From<Vec<u8>> for ReplyBody {
     fn from(bytes: Vec<u8>) -> ReplyBody {
-        ReplyBody::Full(Some(bytes.into()))
+        ReplyBody::Full(Full::from(bytes))
     }
 }
 
@@ -263,12 +256,7 @@ impl Body for ReplyBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ReplyError>>> {
         match self.get_mut() {
-            ReplyBody::Full(bytes) => Poll::Ready(
-                bytes
-                    .take()
-                    .filter(|bytes| !bytes.is_empty())
-                    .map(|bytes| Ok(Frame::data(bytes))),
-            ),
+            ReplyBody::Full(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
             ReplyBody::Api(body) => Pin::new(body).poll_frame(cx).map_err(|_| ReplyError::Api),
             ReplyBody::Passed(body) => Pin::new(&mut **body).poll_frame(cx),
             ReplyBody::Tapped(relay) => Pin::new(&mut **relay).poll_frame(cx),
@@ -277,7 +265,7 @@ impl Body for ReplyBody {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            ReplyBody::Full(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
+            ReplyBody::Full(body) => body.is_end_stream(),
             ReplyBody::Api(body) => body.is_end_stream(),
             ReplyBody::Passed(body) => body.is_end_stream(),
             ReplyBody::Tapped(relay) => relay.is_end_stream(),
@@ -286,9 +274,7 @@ impl Body for ReplyBody {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            ReplyBody::Full(bytes) => {
-                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
-            }
+            ReplyBody::Full(body) => body.size_hint(),
             ReplyBody::Api(body) => body.size_hint(),
             ReplyBody::Passed(body) => body.size_hint(),
             ReplyBody::Tapped(relay) => relay.size_hint(),

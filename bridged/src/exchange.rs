@@ -10,6 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, USER_AGENT};
 use http::{HeaderValue, Method, Request, Response};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use providers::{
     Api, Client, Endpoint, ErrorShape, Inspection, Limits, NamedRouteError, ReplyHead, Route, Tap, TapLimits,
@@ -353,7 +354,7 @@ async fn send(
         let reply = providers::simulate(call.api, &call.inspection, &call.body, &reply_id, app.clock.now());
         return Ok(upstream::simulated(reply));
     }
-    let request = Request::from_parts(call.parts, RequestBody::Full(Some(call.body)));
+    let request = Request::from_parts(call.parts, RequestBody::Full(Full::new(call.body)));
     upstream.send(&route.target, request).await
 }
 

@@ -6,6 +6,7 @@
 //!
 //! The path of a request is [`exchange::exchange`], top to bottom.
 
+pub mod activity;
 pub mod api;
 pub mod app;
 pub mod body;

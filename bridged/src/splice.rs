@@ -8,15 +8,14 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::Notify;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::activity::Activity;
 use crate::copy;
 
 /// How long a splice may be silent once the process is to end.
@@ -33,21 +32,20 @@ pub(crate) async fn splice(
     idle: Duration,
     stopping: &CancellationToken,
 ) {
-    let activity = Arc::new(Activity {
-        since: Instant::now(),
-        last: AtomicU64::new(0),
-        half_closed: Notify::new(),
-    });
+    let activity = Arc::new(Activity::default());
+    let half_closed = Arc::new(Notify::new());
     let mut one = Watched {
         io: one,
         activity: activity.clone(),
+        half_closed: half_closed.clone(),
     };
     let mut other = Watched {
         io: other,
         activity: activity.clone(),
+        half_closed: half_closed.clone(),
     };
     let abandoned = async {
-        activity.half_closed.notified().await;
+        half_closed.notified().await;
         activity.silent_for(HALF_CLOSED_SILENCE).await;
     };
     let stopped = async {
@@ -69,35 +67,11 @@ pub(crate) async fn splice(
     let _ = tokio::time::timeout(FAREWELL, farewell).await;
 }
 
-/// When something last moved.
-#[derive(Debug)]
-struct Activity {
-    since: Instant,
-    last: AtomicU64,
-    half_closed: Notify,
-}
-
-impl Activity {
-    fn note(&self) {
-        let millis = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.last.store(millis, Ordering::Relaxed);
-    }
-
-    async fn silent_for(&self, span: Duration) {
-        loop {
-            let last = self.since + Duration::from_millis(self.last.load(Ordering::Relaxed));
-            if last.elapsed() >= span {
-                return;
-            }
-            tokio::time::sleep_until(last + span).await;
-        }
-    }
-}
-
 /// A side: notes when something is read from it.
 struct Watched<IO> {
     io: IO,
     activity: Arc<Activity>,
+    half_closed: Arc<Notify>,
 }
 
 impl<IO: AsyncRead + Unpin> AsyncRead for Watched<IO> {
@@ -112,7 +86,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Watched<IO> {
             _ => self.activity.note(),
         }
         if into.filled().len() == before {
-            self.activity.half_closed.notify_one();
+            self.half_closed.notify_one();
         }
         Poll::Ready(Ok(()))
     }

@@ -16,6 +16,7 @@ use http::header::{
     SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use http::{Method, Request, Response, StatusCode, Version};
+use http_body_util::Full;
 use hyper::body::{Body, Incoming};
 use hyper::ext::Protocol;
 use hyper::upgrade::{OnUpgrade, Upgraded};
@@ -96,7 +97,7 @@ pub(crate) async fn open(
     }
     let switch = client.extensions_mut().remove::<Switch>();
     let client_side = hyper::upgrade::on(&mut client);
-    let mut request = Request::new(RequestBody::Full(None));
+    let mut request = Request::new(RequestBody::Full(Full::default()));
     *request.headers_mut() = asked;
     // Among them is how the client spells its fields.
     *request.extensions_mut() = std::mem::take(client.extensions_mut());

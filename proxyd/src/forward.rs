@@ -7,6 +7,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use bridged::activity::Activity;
 use bridged::headers;
 use http::header::{HOST, HeaderValue, PROXY_AUTHORIZATION, TRANSFER_ENCODING};
 use http::{Request, Response, StatusCode, Uri, Version};
@@ -21,7 +22,7 @@ use crate::proxy::Proxy;
 use crate::refusal::Refusal;
 use crate::reply::{EndOnDrop, Forwarded, Reply};
 use crate::upstream_proxy::{Chain, ChainError};
-use crate::watched::{Activity, Watched};
+use crate::watched::Watched;
 use crate::wire::Wire;
 
 /// Forwards a request.

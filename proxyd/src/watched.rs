@@ -3,46 +3,13 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
+use bridged::activity::Activity;
 use metrics::Counter;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Instant;
 
 use crate::metrics::Metrics;
-
-/// When something last moved.
-#[derive(Debug)]
-pub(crate) struct Activity {
-    since: Instant,
-    /// In milliseconds after `since`.
-    last: AtomicU64,
-}
-
-impl Activity {
-    fn note(&self) {
-        let millis = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.last.store(millis, Ordering::Relaxed);
-    }
-
-    fn last(&self) -> Instant {
-        self.since + Duration::from_millis(self.last.load(Ordering::Relaxed))
-    }
-
-    /// Whether nothing has moved for `span`.
-    pub(crate) fn is_silent(&self, span: Duration) -> bool {
-        self.last().elapsed() >= span
-    }
-
-    /// Waits until nothing has moved for `span`.
-    pub(crate) async fn silent_for(&self, span: Duration) {
-        while !self.is_silent(span) {
-            tokio::time::sleep_until(self.last() + span).await;
-        }
-    }
-}
 
 /// A connection to a host: counts what is read from it (down) and written to it (up).
 pub(crate) struct Watched<IO> {
@@ -58,10 +25,7 @@ impl<IO> Watched<IO> {
             io,
             up: metrics.bytes_up.clone(),
             down: metrics.bytes_down.clone(),
-            activity: Arc::new(Activity {
-                since: Instant::now(),
-                last: AtomicU64::new(0),
-            }),
+            activity: Arc::new(Activity::default()),
         }
     }
 
