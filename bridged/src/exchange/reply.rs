@@ -1,0 +1,59 @@
+//! A reply on its way back: a tap reads it, the relay carries it.
+
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
+use http::{Response, Version, response};
+use providers::{Api, ReplyHead, Tap, TapLimits};
+
+use crate::app::App;
+use crate::body::ReplyBody;
+use crate::config::Content;
+use crate::headers;
+use crate::record::Recording;
+use crate::relay::Relay;
+use crate::upstream::{Upstream, UpstreamBody};
+
+/// The client's reply: the head at once, the body through the tap.
+pub(super) fn relay(
+    app: &App,
+    upstream: &Upstream,
+    response: Response<UpstreamBody>,
+    mut recording: Recording,
+) -> Response<ReplyBody> {
+    let status = response.status();
+    recording.answered(status.as_u16());
+    let tap = tap(app, recording.api(), &response);
+    let (parts, body) = to_client(response);
+    let relay = Relay::new(body, tap, recording, status.is_success(), upstream.idle_timeout());
+    Response::from_parts(parts, ReplyBody::Tapped(Box::new(relay)))
+}
+
+fn tap(app: &App, api: Api, response: &Response<UpstreamBody>) -> Tap {
+    let text = |name| {
+        response
+            .headers()
+            .get(name)
+            .and_then(|value: &HeaderValue| value.to_str().ok())
+    };
+    let head = ReplyHead {
+        status: response.status().as_u16(),
+        content_type: text(CONTENT_TYPE),
+        content_encoding: text(CONTENT_ENCODING),
+    };
+    let keep_output = app.recorder.config().content == Content::Full;
+    Tap::new(
+        api,
+        &head,
+        TapLimits {
+            keep_output,
+            ..TapLimits::default()
+        },
+    )
+}
+
+/// The head as the client gets it.
+pub(crate) fn to_client(response: Response<UpstreamBody>) -> (response::Parts, UpstreamBody) {
+    let (mut parts, body) = response.into_parts();
+    parts.headers = headers::to_client(&parts.headers);
+    parts.version = Version::HTTP_11;
+    (parts, body)
+}
