@@ -19,6 +19,22 @@ pub struct Client {
     pub version: Option<String>,
     /// Its own id of the session, if it sends one.
     pub session_id: Option<String>,
+    /// Its own id of the sub-agent that asks; none where the main agent does.
+    pub agent_id: Option<String>,
+    /// Its own id of the agent that started that one.
+    pub parent_agent_id: Option<String>,
+}
+
+impl Client {
+    fn new(name: &'static str, version: Option<String>) -> Client {
+        Client {
+            name,
+            version,
+            session_id: None,
+            agent_id: None,
+            parent_agent_id: None,
+        }
+    }
 }
 
 /// The name of a client that no rule knows.
@@ -37,24 +53,19 @@ pub fn detect(headers: &HeaderMap) -> Client {
     first_fit(RULES, headers, agent)
         .or_else(|| sdk(headers, agent))
         .or_else(|| first_fit(LIBRARIES, headers, agent))
-        .unwrap_or_else(|| Client {
-            name: UNKNOWN,
-            version: product_version(agent),
-            session_id: None,
-        })
+        .unwrap_or_else(|| Client::new(UNKNOWN, product_version(agent)))
 }
 
 fn first_fit(rules: &[Rule], headers: &HeaderMap, agent: &str) -> Option<Client> {
     let rule = rules
         .iter()
         .find(|rule| rule.marks.iter().any(|mark| mark.fits(headers, agent)))?;
+    let id = |names: &[&str]| names.iter().find_map(|name| session_id(text(headers, name)?));
     Some(Client {
-        name: rule.name,
-        version: rule.version(headers, agent),
-        session_id: rule
-            .sessions
-            .iter()
-            .find_map(|name| session_id(text(headers, name)?)),
+        session_id: id(rule.sessions),
+        agent_id: id(rule.agents),
+        parent_agent_id: id(rule.parent_agents),
+        ..Client::new(rule.name, rule.version(headers, agent))
     })
 }
 
@@ -69,11 +80,7 @@ fn sdk(headers: &HeaderMap, agent: &str) -> Option<Client> {
         _ => sdk.other,
     };
     let version = text(headers, "x-stainless-package-version").and_then(version);
-    Some(Client {
-        name,
-        version,
-        session_id: None,
-    })
+    Some(Client::new(name, version))
 }
 
 impl Mark {

@@ -7,6 +7,9 @@ pub(super) struct Rule {
     pub(super) marks: &'static [Mark],
     /// Headers that carry the session id, the best first.
     pub(super) sessions: &'static [&'static str],
+    /// Headers that carry the id of a sub-agent, and of the agent that started it.
+    pub(super) agents: &'static [&'static str],
+    pub(super) parent_agents: &'static [&'static str],
     /// The header that carries the version, if the user agent does not.
     pub(super) version_header: Option<&'static str>,
 }
@@ -30,22 +33,26 @@ const fn rule(name: &'static str, marks: &'static [Mark], sessions: &'static [&'
         name,
         marks,
         sessions,
+        agents: &[],
+        parent_agents: &[],
         version_header: None,
     }
 }
 
 const fn versioned(name: &'static str, marks: &'static [Mark], header: &'static str) -> Rule {
     Rule {
-        name,
-        marks,
-        sessions: &[],
         version_header: Some(header),
+        ..rule(name, marks, &[])
     }
 }
 
 pub(super) static RULES: &[Rule] = &[
     rule("Mux", &[Agent("mux/")], &["x-mux-workspace-id"]),
-    rule("Claude Code", &[Agent("claude")], &["x-claude-code-session-id"]),
+    Rule {
+        agents: &["x-claude-code-agent-id"],
+        parent_agents: &["x-claude-code-parent-agent-id"],
+        ..rule("Claude Code", &[Agent("claude")], &["x-claude-code-session-id"])
+    },
     rule("Codex", &[Agent("codex")], &["session_id", "session-id"]),
     rule("Zed", &[Agent("zed/")], &[]),
     rule(
