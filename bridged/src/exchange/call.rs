@@ -104,6 +104,8 @@ pub(super) async fn record(
         client_version: call.client.version.take(),
         user_agent: call.user_agent.take(),
         session_id: call.client.session_id.take().or(inspection.session_id.take()),
+        agent_id: call.client.agent_id.take(),
+        parent_agent_id: call.client.parent_agent_id.take(),
         mode: call.mode,
         credential: credential.kind,
         credential_hint: credential.hint,

@@ -109,6 +109,10 @@ pub struct Started {
     pub user_agent: Option<String>,
     /// The client's own session id.
     pub session_id: Option<String>,
+    /// The client's own id of the sub-agent that asks.
+    pub agent_id: Option<String>,
+    /// The client's own id of the agent that started that one.
+    pub parent_agent_id: Option<String>,
     /// How the request came in.
     pub mode: Mode,
     /// Whose credential goes upstream.
@@ -154,6 +158,8 @@ pub struct Ended {
     pub retries: u32,
     /// What the tap learned.
     pub facts: Option<ReplyFacts>,
+    /// What the tokens cost in millionths of the price's currency; `None` where nothing has a price.
+    pub cost_micros: Option<i64>,
 }
 
 /// One step of an interception on its way to the store.

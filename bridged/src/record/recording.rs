@@ -153,6 +153,7 @@ impl Recording {
             response_bytes: self.response_bytes,
             retries: self.retries,
             facts: finish.facts,
+            cost_micros: None,
         })
     }
 }
