@@ -170,6 +170,18 @@ fn print_interception(row: &InterceptionRow) {
     );
     line("error", row.error_message.clone());
     line("finished by", row.finish_reason.clone());
+    print_usage(row);
+    line("prompt", row.prompt.clone());
+    for call in &row.tool_calls {
+        line("tool call", format!("{} {}", call.name, call.arguments));
+    }
+    for thought in &row.thoughts {
+        line("thought", thought.text.clone());
+    }
+    line("output", row.output.clone());
+}
+
+fn print_usage(row: &InterceptionRow) {
     for usage in &row.usage {
         line(
             "tokens",
@@ -189,14 +201,6 @@ fn print_interception(row: &InterceptionRow) {
     if row.usage.is_empty() {
         line("tokens", row.usage_source.map(str::to_owned));
     }
-    line("prompt", row.prompt.clone());
-    for call in &row.tool_calls {
-        line("tool call", format!("{} {}", call.name, call.arguments));
-    }
-    for thought in &row.thoughts {
-        line("thought", thought.text.clone());
-    }
-    line("output", row.output.clone());
 }
 
 async fn print_session(store: &Store, session: &SessionRow, threads: &[ThreadRow]) -> Result<(), Failure> {

@@ -4,6 +4,7 @@
 //! ended. `Recorder` queues them for the store's one writer; a `Recording` is one request's open record and ends
 //! it as aborted when it is dropped unfinished. Invariant: every `Started` is followed by exactly one `Ended`.
 
+mod pricing;
 mod recorder;
 mod recording;
 
@@ -15,6 +16,7 @@ use uuid::Uuid;
 
 use crate::clock::Micros;
 
+pub use pricing::Pricing;
 pub use recorder::{Job, QUEUE, RecordError, Recorder};
 pub use recording::{Finish, Recording};
 

@@ -282,8 +282,6 @@ fn row(row: &Row<'_>) -> rusqlite::Result<InterceptionRow> {
     };
     let started: i64 = row.get(23)?;
     let ended: Option<i64> = row.get(25)?;
-    #[expect(clippy::cast_precision_loss, reason = "a request lasts far less than 2^52 µs")]
-    let duration_ms = ended.map(|ended| (ended - started) as f64 / 1_000.0);
     Ok(InterceptionRow {
         seq: row.get(0)?,
         id: uuid(1)?,
@@ -314,7 +312,7 @@ fn row(row: &Row<'_>) -> rusqlite::Result<InterceptionRow> {
         started_at: Micros(started).rfc3339(),
         first_token_at: date(24)?,
         ended_at: date(25)?,
-        duration_ms,
+        duration_ms: ended.map(|ended| millis(ended - started)),
         overhead_us: row.get(26)?,
         request_bytes: row.get(27)?,
         response_bytes: row.get(28)?,
@@ -332,6 +330,11 @@ fn row(row: &Row<'_>) -> rusqlite::Result<InterceptionRow> {
         tool_calls: Vec::new(),
         thoughts: Vec::new(),
     })
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a request lasts far less than 2^52 µs")]
+fn millis(micros: i64) -> f64 {
+    micros as f64 / 1_000.0
 }
 
 /// Fills in what hangs below an interception.

@@ -132,16 +132,16 @@ fn start(transaction: &Transaction<'_>, memory: &mut Memory, started: &Started) 
         started.agent_id,
         started.parent_agent_id,
     ])?;
+    prompt(transaction, transaction.last_insert_rowid(), started)
+}
+
+fn prompt(transaction: &Transaction<'_>, interception: i64, started: &Started) -> rusqlite::Result<()> {
     let Some(prompt) = &started.prompt else {
         return Ok(());
     };
     transaction
         .prepare_cached("INSERT INTO prompt VALUES (?1, ?2, ?3)")?
-        .execute(params![
-            transaction.last_insert_rowid(),
-            prompt,
-            started.prompt_truncated
-        ])
+        .execute(params![interception, prompt, started.prompt_truncated])
         .map(drop)
 }
 

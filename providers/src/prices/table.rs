@@ -31,7 +31,9 @@ pub(super) struct Entry {
     long: Option<LongEntry>,
     #[serde(default)]
     tiers: BTreeMap<String, f64>,
+    #[cfg_attr(not(test), expect(dead_code, reason = "for those who read the table"))]
     pub(super) source: String,
+    #[cfg_attr(not(test), expect(dead_code, reason = "for those who read the table"))]
     pub(super) as_of: String,
 }
 
