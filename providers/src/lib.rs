@@ -22,6 +22,7 @@ mod path;
 pub mod registry;
 pub mod route;
 pub mod simulated;
+pub mod socket;
 mod stored;
 pub mod tap;
 mod text;
@@ -40,6 +41,7 @@ pub use kind::{KeyHeader, Kind, Transport, kind, kind_names};
 pub use registry::{Registry, RegistryProblem};
 pub use route::{NamedRouteError, Route, Target};
 pub use simulated::{SimulatedReply, simulate};
+pub use socket::{Asked, ClientEvent, ServerEvent, Told, client_event, error_event, server_event};
 pub use tap::{
     ReplyError, ReplyFacts, ReplyHead, Tap, TapLimits, TapProblem, Thought, ThoughtSource, ToolCall,
     ToolKind, Usage, UsageSource,

@@ -29,8 +29,8 @@ pub struct ProviderFile {
     /// The gateway's own keys.
     #[serde(default)]
     pub keys: Vec<KeyFile>,
-    /// Whether WebSockets are relayed: `true` all, `false` none; left out, all but those of AI calls, which would
-    /// go unrecorded. A refusal has the status on which the clients fall back to plain requests.
+    /// Whether WebSockets are relayed, which they are unless this is `false`. A refusal has the status on which the
+    /// clients fall back to plain requests.
     pub websockets: Option<bool>,
     /// `false` switches the instance off.
     pub enabled: Option<bool>,
@@ -60,17 +60,6 @@ pub enum Byok {
     Deny,
 }
 
-/// Which WebSockets an instance relays.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WebSockets {
-    /// None.
-    None,
-    /// Those that carry no AI calls: what passes through a socket is not recorded.
-    Unbridged,
-    /// Every one, recorded or not.
-    All,
-}
-
 /// A provider instance that runs.
 #[derive(Clone, Debug)]
 pub struct ProviderConfig {
@@ -82,8 +71,8 @@ pub struct ProviderConfig {
     pub byok: Byok,
     /// The gateway's own keys.
     pub keys: Vec<Secret>,
-    /// Which WebSockets are relayed.
-    pub websockets: WebSockets,
+    /// Whether WebSockets are relayed.
+    pub websockets: bool,
 }
 
 /// Lays `entries` over the built-in instances and checks the whole.
@@ -138,7 +127,7 @@ fn bare(instance: Instance) -> ProviderConfig {
         connect_to: None,
         byok: Byok::Allow,
         keys: Vec::new(),
-        websockets: WebSockets::Unbridged,
+        websockets: true,
     }
 }
 
@@ -228,11 +217,7 @@ fn overlay(
             .ok();
     }
     config.byok = entry.byok.unwrap_or(config.byok);
-    config.websockets = match entry.websockets {
-        Some(true) => WebSockets::All,
-        Some(false) => WebSockets::None,
-        None => config.websockets,
-    };
+    config.websockets = entry.websockets.unwrap_or(config.websockets);
     config.keys.extend(
         entry
             .keys

@@ -39,15 +39,15 @@ fn tap(app: &App, api: Api, response: &Response<UpstreamBody>) -> Tap {
         content_type: text(CONTENT_TYPE),
         content_encoding: text(CONTENT_ENCODING),
     };
-    let keep_output = app.recorder.config().content == Content::Full;
-    Tap::new(
-        api,
-        &head,
-        TapLimits {
-            keep_output,
-            ..TapLimits::default()
-        },
-    )
+    Tap::new(api, &head, tap_limits(app))
+}
+
+/// What a tap keeps of a reply.
+pub(crate) fn tap_limits(app: &App) -> TapLimits {
+    TapLimits {
+        keep_output: app.recorder.config().content == Content::Full,
+        ..TapLimits::default()
+    }
 }
 
 /// The head as the client gets it.
