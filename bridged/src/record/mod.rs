@@ -4,6 +4,7 @@
 //! ended. `Recorder` queues them for the store's one writer; a `Recording` is one request's open record and ends
 //! it as aborted when it is dropped unfinished. Invariant: every `Started` is followed by exactly one `Ended`.
 
+mod pricing;
 mod recorder;
 mod recording;
 
@@ -15,6 +16,7 @@ use uuid::Uuid;
 
 use crate::clock::Micros;
 
+pub use pricing::Pricing;
 pub use recorder::{Job, QUEUE, RecordError, Recorder};
 pub use recording::{Finish, Recording};
 
@@ -83,6 +85,10 @@ pub struct Started {
     pub user_agent: Option<String>,
     /// The client's own session id.
     pub session_id: Option<String>,
+    /// The client's own id of the sub-agent that asks.
+    pub agent_id: Option<String>,
+    /// The client's own id of the agent that started that one.
+    pub parent_agent_id: Option<String>,
     /// How the request came in.
     pub mode: Mode,
     /// Whose credential goes upstream.
@@ -128,6 +134,8 @@ pub struct Ended {
     pub retries: u32,
     /// What the tap learned.
     pub facts: Option<ReplyFacts>,
+    /// What the tokens cost in millionths of the price's currency; `None` where nothing has a price.
+    pub cost_micros: Option<i64>,
 }
 
 /// One step of an interception on its way to the store.

@@ -39,6 +39,10 @@ impl Kind for OpenAi {
         allowed(PASSES, method, path)
     }
 
+    fn takes_include_usage(&self) -> bool {
+        true
+    }
+
     fn key_header(&self) -> KeyHeader {
         KeyHeader::Bearer
     }

@@ -36,6 +36,10 @@ impl Kind for OpenAiCompatible {
         allowed(openai::PASSES, method, path)
     }
 
+    fn takes_include_usage(&self) -> bool {
+        true
+    }
+
     fn key_header(&self) -> KeyHeader {
         KeyHeader::Bearer
     }
