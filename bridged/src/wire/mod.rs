@@ -246,6 +246,16 @@ impl<IO> Guarded<IO> {
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
+    /// After a reply hyper may not read again before there is something to read: it must be woken to be parked.
+    fn rest(&mut self, cx: &mut Context<'_>) {
+        self.watch();
+        if let Some(wait) = self.wait
+            && wait.until == Until::Rested
+        {
+            let _ = self.poll_timer(cx, wait.deadline);
+        }
+    }
+
     /// A timer that ends too early is set again: that is rare, and to set it for each request would cost more.
     fn poll_timer(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
         let timer = self
@@ -339,7 +349,9 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Guarded<IO> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.io).poll_flush(cx);
-        self.wrote(flushed)
+        let flushed = self.wrote(flushed);
+        self.rest(cx);
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
