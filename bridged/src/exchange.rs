@@ -5,37 +5,32 @@
 //! relayed with a tap; everything else of a claimed host passes through. Refusals of every step come out in
 //! one place, in the provider's error shape.
 
+mod call;
+mod reply;
+mod send;
+
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, USER_AGENT};
+use http::header::HeaderMap;
 use http::{HeaderValue, Method, Request, Response};
-use http_body_util::Full;
 use hyper::body::Incoming;
-use providers::{
-    Api, Client, Endpoint, ErrorShape, Inspection, Limits, NamedRouteError, ReplyHead, Route, Tap, TapLimits,
-    Transport,
-};
+use providers::{Api, Endpoint, ErrorShape, NamedRouteError, Route, Transport};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::app::{App, Providers};
-use crate::body::{self, Breach, ReplyBody, RequestBody, Streaming};
-use crate::clock::Micros;
-use crate::config::Content;
-use crate::credential::{self, Credential};
+use crate::body::{Breach, ReplyBody, RequestBody, Streaming};
+use crate::credential;
 use crate::headers;
 use crate::identity::Identity;
-use crate::record::{Finish, Mode, Outcome, Recording, Started};
+use crate::record::Mode;
 use crate::refusal::Refusal;
-use crate::relay::Relay;
-use crate::upstream::{self, Upstream, UpstreamBody, UpstreamError};
+use crate::upstream::Upstream;
 use crate::websocket;
 
-/// Bytes that a compressed request may decode to, for inspection only.
-const DECODED_LIMIT: usize = 64 << 20;
-/// Longest `User-Agent` that is recorded, in bytes.
-const USER_AGENT_LIMIT: usize = 256;
+pub(crate) use call::{Call, record, user_agent};
+pub(crate) use reply::{tap_limits, to_client};
+pub(crate) use send::answered;
 
 /// What the client asked for.
 #[derive(Clone, Debug)]
@@ -154,7 +149,7 @@ fn route_as(
 
 async fn dispatch(
     app: &Arc<App>,
-    providers: &Providers,
+    providers: &Arc<Providers>,
     route: Route,
     exchange: Exchange,
 ) -> Response<ReplyBody> {
@@ -164,7 +159,7 @@ async fn dispatch(
     };
     let shape = upstream.instance.kind.error_shape(route.endpoint);
     let answered = if websocket::is_asked(&exchange.request) {
-        websocket::open(app, upstream, &route, exchange).await
+        websocket::open(app, providers, &route, exchange).await
     } else {
         match route.endpoint {
             Endpoint::Bridged(api) => bridge(app, upstream, &route, api, exchange).await,
@@ -218,243 +213,16 @@ async fn bridge(
     api: Api,
     exchange: Exchange,
 ) -> Result<Response<ReplyBody>, Refusal> {
-    let mut call = receive(app, route, api, exchange).await?;
+    let mut call = call::receive(app, route, api, exchange).await?;
     let credential = credential::choose(upstream, &mut call.parts.headers, call.mode)?;
-    let mut recording = record(app, upstream, &mut call, credential).await?;
+    let mut recording = call::record(app, upstream, &mut call, credential).await?;
     let sending = Instant::now();
-    let sent = send(app, upstream, route, call, recording.id()).await;
+    let sent = send::send(app, upstream, route, call, recording.id()).await;
     recording.waited(sending.elapsed());
     match answered(app, upstream, sent) {
-        Ok(response) => Ok(relay(app, upstream, response, recording)),
-        Err(refusal) => Err(fail(recording, refusal).await),
+        Ok(response) => Ok(reply::relay(upstream, response, recording)),
+        Err(refusal) => Err(send::fail(recording, refusal).await),
     }
-}
-
-/// An AI call that has been read.
-struct Call {
-    api: Api,
-    arrived: Instant,
-    date: Micros,
-    mode: Mode,
-    identity: Identity,
-    connect_id: Option<Uuid>,
-    request_id: Uuid,
-    user_agent: Option<String>,
-    client: Client,
-    inspection: Inspection,
-    /// The head, its headers as they go upstream.
-    parts: http::request::Parts,
-    body: Bytes,
-}
-
-/// Buffers and inspects a request.
-async fn receive(app: &App, route: &Route, api: Api, exchange: Exchange) -> Result<Call, Refusal> {
-    let (arrived, date, mode) = (Instant::now(), app.clock.micros(), exchange.mode());
-    let (mut parts, body) = exchange.request.into_parts();
-    let body = body::collect(body, app.config.max_body)
-        .await
-        .map_err(Refusal::Body)?;
-    let inspection = inspect(api, &route.target.path_and_query, &parts.headers, &body);
-    let client = providers::detect(&parts.headers);
-    let user_agent = user_agent(&parts.headers);
-    parts.headers = headers::to_upstream(&parts.headers);
-    let Exchange {
-        identity,
-        connect_id,
-        request_id,
-        ..
-    } = exchange;
-    Ok(Call {
-        api,
-        arrived,
-        date,
-        mode,
-        identity,
-        connect_id,
-        request_id,
-        user_agent,
-        client,
-        inspection,
-        parts,
-        body,
-    })
-}
-
-/// Records the start of a call. Where that cannot be done, the call is refused before anything is sent.
-async fn record(
-    app: &App,
-    upstream: &Upstream,
-    call: &mut Call,
-    credential: Credential,
-) -> Result<Recording, Refusal> {
-    // One HTTP request is one interception: the id that the client sees finds its record.
-    let id = call.request_id;
-    let inspection = &mut call.inspection;
-    let metrics = app.metrics.call(
-        &upstream.name,
-        call.api,
-        inspection.model.as_deref(),
-        call.client.name,
-    );
-    if inspection.prompt.is_some() {
-        metrics.prompted();
-    }
-    let started = Started {
-        id,
-        request_id: call.request_id,
-        connect_id: call.connect_id,
-        user: call.identity.user.clone(),
-        provider: upstream.name.clone(),
-        kind: upstream.instance.kind.name(),
-        api: call.api,
-        model: inspection.model.clone(),
-        client: call.client.name,
-        client_version: call.client.version.take(),
-        user_agent: call.user_agent.take(),
-        session_id: call.client.session_id.take().or(inspection.session_id.take()),
-        mode: call.mode,
-        credential: credential.kind,
-        credential_hint: credential.hint,
-        stream: inspection.stream,
-        request_bytes: call.body.len() as u64,
-        started_at: call.date,
-        prompt: inspection.prompt.clone(),
-        prompt_truncated: inspection.prompt_truncated,
-        tool_results: std::mem::take(&mut inspection.tool_results),
-    };
-    let mut recording = Recording::open(
-        app.recorder.clone(),
-        app.clock.clone(),
-        metrics,
-        (id, call.api),
-        call.arrived,
-    );
-    match app.recorder.start(started).await {
-        Ok(()) => Ok(recording),
-        Err(error) => {
-            let refusal = Refusal::Unrecordable(error);
-            recording.answered(refusal.status());
-            recording.finish(Finish::failed(
-                Outcome::Refused,
-                refusal.code(),
-                refusal.to_string(),
-            ));
-            Err(refusal)
-        }
-    }
-}
-
-async fn send(
-    app: &App,
-    upstream: &Upstream,
-    route: &Route,
-    call: Call,
-    id: Uuid,
-) -> Result<Response<UpstreamBody>, UpstreamError> {
-    if upstream.instance.kind.transport() == Transport::Simulated {
-        let reply_id = id.simple().to_string();
-        let reply = providers::simulate(call.api, &call.inspection, &call.body, &reply_id, app.clock.now());
-        return Ok(upstream::simulated(reply));
-    }
-    let request = Request::from_parts(call.parts, RequestBody::Full(Full::new(call.body)));
-    upstream.send(&route.target, request).await
-}
-
-/// Ends the record of a request that the upstream did not answer.
-async fn fail(mut recording: Recording, refusal: Refusal) -> Refusal {
-    recording.answered(refusal.status());
-    let finish = Finish::failed(Outcome::Failed, refusal.code(), refusal.to_string());
-    if let Some(committed) = recording.finish(finish) {
-        // The answer must not depend on the store.
-        let _ = tokio::time::timeout(std::time::Duration::from_secs(5), committed).await;
-    }
-    refusal
-}
-
-pub(crate) fn answered(
-    app: &App,
-    upstream: &Upstream,
-    sent: Result<Response<UpstreamBody>, UpstreamError>,
-) -> Result<Response<UpstreamBody>, Refusal> {
-    match sent {
-        Ok(response) => {
-            app.metrics
-                .upstream_response(&upstream.name, response.status().as_u16());
-            Ok(response)
-        }
-        Err(error) => {
-            app.metrics.upstream_error(&upstream.name, error.kind());
-            Err(Refusal::Upstream {
-                provider: upstream.name.to_string(),
-                error,
-            })
-        }
-    }
-}
-
-fn relay(
-    app: &App,
-    upstream: &Upstream,
-    response: Response<UpstreamBody>,
-    mut recording: Recording,
-) -> Response<ReplyBody> {
-    let status = response.status();
-    recording.answered(status.as_u16());
-    let tap = tap(app, recording.api(), &response);
-    let (parts, body) = to_client(response);
-    let relay = Relay::new(body, tap, recording, status.is_success(), upstream.idle_timeout());
-    Response::from_parts(parts, ReplyBody::Tapped(Box::new(relay)))
-}
-
-fn tap(app: &App, api: Api, response: &Response<UpstreamBody>) -> Tap {
-    let text = |name| {
-        response
-            .headers()
-            .get(name)
-            .and_then(|value: &HeaderValue| value.to_str().ok())
-    };
-    let head = ReplyHead {
-        status: response.status().as_u16(),
-        content_type: text(CONTENT_TYPE),
-        content_encoding: text(CONTENT_ENCODING),
-    };
-    let keep_output = app.recorder.config().content == Content::Full;
-    Tap::new(
-        api,
-        &head,
-        TapLimits {
-            keep_output,
-            ..TapLimits::default()
-        },
-    )
-}
-
-pub(crate) fn to_client(response: Response<UpstreamBody>) -> (http::response::Parts, UpstreamBody) {
-    let (mut parts, body) = response.into_parts();
-    parts.headers = headers::to_client(&parts.headers);
-    parts.version = http::Version::HTTP_11;
-    (parts, body)
-}
-
-fn inspect(api: Api, path: &str, headers: &HeaderMap, body: &Bytes) -> Inspection {
-    let encoding = headers
-        .get(CONTENT_ENCODING)
-        .and_then(|value| value.to_str().ok());
-    match providers::decode_body(encoding, body, DECODED_LIMIT) {
-        Ok(decoded) => providers::inspect(api, path, &decoded, &Limits::default()),
-        Err(error) => {
-            tracing::debug!(
-                error = &error as &dyn std::error::Error,
-                "a request body cannot be decoded"
-            );
-            providers::inspect(api, path, b"", &Limits::default())
-        }
-    }
-}
-
-fn user_agent(headers: &HeaderMap) -> Option<String> {
-    let text = headers.get(USER_AGENT)?.to_str().ok()?;
-    Some(text.get(..USER_AGENT_LIMIT).unwrap_or(text).to_owned())
 }
 
 impl Exchange {

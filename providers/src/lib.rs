@@ -5,7 +5,8 @@
 //! clock, configuration files and policy. Everything read is hostile: nothing panics, nothing grows without a
 //! bound, nothing takes quadratic time.
 //!
-//! A request passes through [`Registry`] (route), [`decode_body`] and [`inspect()`] (request), [`Tap`] (reply).
+//! A request passes through [`Registry`] (route), [`decode_body`] and [`inspect()`] (request), [`Tap`] (reply) and
+//! [`Prices`] (cost).
 //! A new protocol is one file under `kinds/`, one line in [`kind`](mod@kind)'s table and one folder of fixtures.
 
 pub mod api;
@@ -19,9 +20,11 @@ mod json;
 pub mod kind;
 mod kinds;
 mod path;
+pub mod prices;
 pub mod registry;
 pub mod route;
 pub mod simulated;
+pub mod socket;
 mod stored;
 pub mod tap;
 mod text;
@@ -37,9 +40,11 @@ pub use instance::{
     builtin,
 };
 pub use kind::{KeyHeader, Kind, Transport, kind, kind_names};
+pub use prices::{OwnPrice, Price, Priced, Prices, Rate};
 pub use registry::{Registry, RegistryProblem};
 pub use route::{NamedRouteError, Route, Target};
 pub use simulated::{SimulatedReply, simulate};
+pub use socket::{Asked, ClientEvent, ServerEvent, Told, client_event, error_event, server_event};
 pub use tap::{
     ReplyError, ReplyFacts, ReplyHead, Tap, TapLimits, TapProblem, Thought, ThoughtSource, ToolCall,
     ToolKind, Usage, UsageSource,

@@ -1,0 +1,175 @@
+//! An AI call on its way in: read, inspected, and on record before anything is sent.
+
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, HeaderMap, USER_AGENT};
+use providers::{Api, Client, Inspection, Limits, Route};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::Exchange;
+use crate::app::App;
+use crate::body;
+use crate::clock::Micros;
+use crate::credential::Credential;
+use crate::headers;
+use crate::identity::Identity;
+use crate::record::{Finish, Mode, Outcome, Pricing, Recording, Started};
+use crate::refusal::Refusal;
+use crate::upstream::Upstream;
+
+/// Bytes that a compressed request may decode to, for inspection only.
+const DECODED_LIMIT: usize = 64 << 20;
+/// Longest `User-Agent` that is recorded, in bytes.
+const USER_AGENT_LIMIT: usize = 256;
+
+/// An AI call that has been read.
+pub(crate) struct Call {
+    /// The interception's id.
+    pub(crate) id: Uuid,
+    pub(crate) api: Api,
+    pub(crate) arrived: Instant,
+    pub(crate) date: Micros,
+    pub(crate) mode: Mode,
+    pub(crate) identity: Identity,
+    pub(crate) connect_id: Option<Uuid>,
+    pub(crate) request_id: Uuid,
+    pub(crate) user_agent: Option<String>,
+    pub(crate) client: Client,
+    pub(crate) inspection: Inspection,
+    /// The head, its headers as they go upstream.
+    pub(crate) parts: http::request::Parts,
+    pub(crate) body: Bytes,
+}
+
+/// Buffers and inspects a request.
+pub(crate) async fn receive(app: &App, route: &Route, api: Api, exchange: Exchange) -> Result<Call, Refusal> {
+    let (arrived, date, mode) = (Instant::now(), app.clock.micros(), exchange.mode());
+    let (mut parts, body) = exchange.request.into_parts();
+    let body = body::collect(body, app.config.max_body)
+        .await
+        .map_err(Refusal::Body)?;
+    let inspection = inspect(api, &route.target.path_and_query, &parts.headers, &body);
+    let client = providers::detect(&parts.headers);
+    let user_agent = user_agent(&parts.headers);
+    parts.headers = headers::to_upstream(&parts.headers);
+    let Exchange {
+        identity,
+        connect_id,
+        request_id,
+        ..
+    } = exchange;
+    Ok(Call {
+        // One HTTP request is one interception: the id that the client sees finds its record.
+        id: request_id,
+        api,
+        arrived,
+        date,
+        mode,
+        identity,
+        connect_id,
+        request_id,
+        user_agent,
+        client,
+        inspection,
+        parts,
+        body,
+    })
+}
+
+/// Records the start of a call. Where that cannot be done, the call is refused before anything is sent.
+pub(crate) async fn record(
+    app: &App,
+    upstream: &Upstream,
+    call: &mut Call,
+    credential: Credential,
+) -> Result<Recording, Refusal> {
+    let metrics = app.metrics.call(
+        &upstream.name,
+        call.api,
+        call.inspection.model.as_deref(),
+        call.client.name,
+    );
+    if call.inspection.prompt.is_some() {
+        metrics.prompted();
+    }
+    let started = started(upstream, call, credential);
+    let recorder = app.recorder.keeping(upstream.calls.content);
+    let pricing = Pricing {
+        prices: app.prices.clone(),
+        provider: upstream.name.clone(),
+        kind: upstream.instance.kind.name(),
+        asked: started.model.clone(),
+    };
+    let mut recording = Recording::open(
+        recorder.clone(),
+        app.clock.clone(),
+        metrics,
+        (started.id, call.api),
+        call.arrived,
+    );
+    recording.priced_by(pricing);
+    match recorder.start(started).await {
+        Ok(()) => Ok(recording),
+        Err(error) => {
+            let refusal = Refusal::Unrecordable(error);
+            recording.answered(refusal.status());
+            recording.finish(Finish::failed(
+                Outcome::Refused,
+                refusal.code(),
+                refusal.to_string(),
+            ));
+            Err(refusal)
+        }
+    }
+}
+
+/// The beginning of a call's record; what only the record needs is taken out of the call.
+fn started(upstream: &Upstream, call: &mut Call, credential: Credential) -> Started {
+    let inspection = &mut call.inspection;
+    Started {
+        id: call.id,
+        request_id: call.request_id,
+        connect_id: call.connect_id,
+        user: call.identity.user.clone(),
+        provider: upstream.name.clone(),
+        kind: upstream.instance.kind.name(),
+        api: call.api,
+        model: inspection.model.clone(),
+        client: call.client.name,
+        client_version: call.client.version.take(),
+        user_agent: call.user_agent.take(),
+        session_id: call.client.session_id.take().or(inspection.session_id.take()),
+        agent_id: call.client.agent_id.take(),
+        parent_agent_id: call.client.parent_agent_id.take(),
+        mode: call.mode,
+        credential: credential.kind,
+        credential_hint: credential.hint,
+        stream: inspection.stream,
+        request_bytes: call.body.len() as u64,
+        started_at: call.date,
+        prompt: inspection.prompt.clone(),
+        prompt_truncated: inspection.prompt_truncated,
+        tool_results: std::mem::take(&mut inspection.tool_results),
+    }
+}
+
+fn inspect(api: Api, path: &str, headers: &HeaderMap, body: &Bytes) -> Inspection {
+    let encoding = headers
+        .get(CONTENT_ENCODING)
+        .and_then(|value| value.to_str().ok());
+    match providers::decode_body(encoding, body, DECODED_LIMIT) {
+        Ok(decoded) => providers::inspect(api, path, &decoded, &Limits::default()),
+        Err(error) => {
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "a request body cannot be decoded"
+            );
+            providers::inspect(api, path, b"", &Limits::default())
+        }
+    }
+}
+
+pub(crate) fn user_agent(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get(USER_AGENT)?.to_str().ok()?;
+    Some(text.get(..USER_AGENT_LIMIT).unwrap_or(text).to_owned())
+}
