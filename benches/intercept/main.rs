@@ -3,7 +3,8 @@
 //! Starts the real binary and a TLS upstream on loopback, then sends the same requests (2 KiB prompt) directly
 //! and through CONNECT, interception, record and relay, blocking (1 KiB answer) and streamed (54 events), all on
 //! this machine in one run. Then the same with a new connection for each request, and the memory of connections
-//! that do nothing. Prints throughput, median latency, CPU time of the gateway per request and its memory. `cargo bench --bench intercept`; every run is bounded by `SPAN`.
+//! that do nothing. Prints throughput, median latency, CPU time of the gateway per request and its memory. `cargo bench --bench
+//! intercept`, with `-- idle` for the memory alone; every run is bounded by `SPAN`.
 
 #![expect(
     clippy::unwrap_used,
@@ -41,8 +42,10 @@ fn main() {
         .unwrap();
     runtime.block_on(async {
         let upstream = Upstream::start().await;
-        requests(&upstream, span).await;
-        connections(&upstream, span).await;
+        if !std::env::args().any(|argument| argument == "idle") {
+            requests(&upstream, span).await;
+            connections(&upstream, span).await;
+        }
         let idle = if is_test { 10 } else { 2_000 };
         let rest = if is_test { Duration::ZERO } else { PARKED };
         idle_memory(&upstream, idle, rest).await;
