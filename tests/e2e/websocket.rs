@@ -20,7 +20,7 @@ use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
-use tokio_tungstenite::tungstenite::protocol::Role;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::client::{Head, Http, within};
@@ -144,7 +144,12 @@ where
 {
     let mut request = format!("wss://{host}{path}").into_client_request().unwrap();
     request.headers_mut().extend(headers);
-    let opening = Box::pin(tokio_tungstenite::client_async(request, io));
+    let any_size = Some(
+        WebSocketConfig::default()
+            .max_message_size(None)
+            .max_frame_size(None),
+    );
+    let opening = Box::pin(tokio_tungstenite::client_async_with_config(request, io, any_size));
     let opened = within("the handshake", opening).await;
     opened.map(|(socket, response)| (socket, response.headers().clone()))
 }

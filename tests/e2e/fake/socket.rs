@@ -1,7 +1,7 @@
 //! A provider of WebSockets in this process: it accepts each, and the test itself speaks on it.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -64,11 +64,6 @@ impl SocketProvider {
     /// Settings that lead every built-in provider here.
     pub(crate) fn settings(&self) -> Settings {
         Settings::in_front_of_address(self.address, &self.ca_file)
-    }
-
-    /// The authority to trust.
-    pub(crate) fn ca_file(&self) -> &Path {
-        &self.ca_file
     }
 
     /// The next socket that is opened.
