@@ -166,9 +166,8 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Up<'a, R, W> {
             true => None,
             false => Some(caller.record(asked, arrival, payload.clone()).await?),
         };
-        let record = recording.map(|recording| (caller.tap(), recording));
         let lane = event.lane.as_deref();
-        self.shared.calls().begin(lane, model.as_deref(), record);
+        self.shared.calls().begin(lane, model.as_deref(), recording);
         Ok(())
     }
 
