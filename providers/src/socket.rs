@@ -67,12 +67,17 @@ pub struct ServerEvent<'a> {
 /// Reads a client's message.
 #[must_use]
 pub fn client_event(message: &[u8]) -> ClientEvent<'_> {
-    let message = message.strip_prefix(b"\xef\xbb\xbf").unwrap_or(message);
-    let json = Json::parse(message);
-    let [of_type, lane, response_id] = json
-        .map(|json| json.members(["type", "stream_id", "response_id"]))
-        .unwrap_or_default();
-    let asked = match of_type.and_then(Json::text).as_deref() {
+    let mut cursor = Cursor::new(message.strip_prefix(b"\xef\xbb\xbf").unwrap_or(message));
+    let (mut of_type, mut lane, mut response_id) = (None, None, None);
+    cursor.object(|cursor, key| match key {
+        // The last of equal names counts, as in most readers.
+        b"type" => of_type = cursor.value(),
+        b"stream_id" => lane = cursor.value(),
+        b"response_id" => response_id = cursor.value(),
+        _ => {}
+    });
+    let whole = !cursor.is_broken() && cursor.is_at_end();
+    let asked = match of_type.filter(|_| whole).and_then(Json::text).as_deref() {
         None | Some("response.create") => Asked::Create,
         Some("response.cancel") => Asked::Cancel,
         Some("response.steer") => Asked::Steer,
