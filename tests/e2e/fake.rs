@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 mod reply;
+mod socket;
 
 use ::bytes::Bytes;
 use certs::{Authority, CaProfile, LeafName};
@@ -30,6 +31,7 @@ use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
 
 pub(crate) use reply::Reply;
+pub(crate) use socket::{ProviderSocket, SocketProvider, completed};
 
 /// The hosts that the fake has certificates for: those that the built-in providers claim.
 const HOSTS: [&str; 11] = [

@@ -46,6 +46,7 @@ mod secure;
 mod selfcheck;
 mod semantics;
 mod shutdown;
+mod sockets;
 mod stalled;
 mod tcp;
 mod trust;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::Request;
-use providers::{Api, Client, ErrorShape, Inspection, Limits, Route, Tap};
+use providers::{Api, Client, ErrorShape, Inspection, Limits, Route};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -136,11 +136,6 @@ impl Caller {
         let credential = Credential { kind, hint };
         // Boxed: it lives only while a call begins, and sockets are many.
         Box::pin(exchange::record(&self.app, upstream, &mut call, credential)).await
-    }
-
-    /// A tap for one response.
-    pub(super) fn tap(recording: &Recording) -> Tap {
-        Tap::of_events(recording.api(), exchange::tap_limits(recording.content()))
     }
 
     /// The error event that answers a refused call; counted and logged.
