@@ -25,6 +25,7 @@ pub mod simulated;
 mod stored;
 pub mod tap;
 mod text;
+pub mod throttle;
 
 pub use api::{Api, Endpoint};
 pub use client::{Client, detect};
