@@ -19,8 +19,8 @@ pub(crate) struct Config {
     pub(crate) file: Option<PathBuf>,
 }
 
-const SECTIONS: [&str; 8] = [
-    "proxy", "bridge", "metrics", "ca", "upstream", "store", "record", "provider",
+const SECTIONS: [&str; 10] = [
+    "proxy", "bridge", "metrics", "ca", "upstream", "store", "record", "breaker", "retry", "provider",
 ];
 
 /// Reads and checks the configuration that `globals` name.
@@ -50,6 +50,8 @@ pub(crate) fn read(
         upstream: source.section("upstream", &mut problems),
         store: source.section("store", &mut problems),
         record: source.section("record", &mut problems),
+        breaker: source.section("breaker", &mut problems),
+        retry: source.section("retry", &mut problems),
         providers: source.entries("provider", &mut problems),
     };
     let proxy: ProxyFile = source.section("proxy", &mut problems);

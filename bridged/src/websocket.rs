@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::App;
 use crate::body::{ReplyBody, RequestBody};
 use crate::config::WebSockets;
-use crate::credential;
+use crate::credential::{self, Asked};
 use crate::exchange::{self, Exchange};
 use crate::headers;
 use crate::record::Mode;
@@ -92,9 +92,9 @@ pub(crate) async fn open(
     let mut client = exchange.request;
     let over_http2 = client.version() == Version::HTTP_2;
     let (mut asked, key) = handshake(client.headers(), over_http2, is_bridged(route.endpoint))?;
-    if is_bridged(route.endpoint) || mode == Mode::BaseUrl {
-        credential::choose(upstream, &mut asked, mode)?;
-    }
+    let keyed = is_bridged(route.endpoint) || mode == Mode::BaseUrl;
+    let chosen = keyed.then(|| credential::choose(upstream, &mut asked, mode));
+    let credential = chosen.transpose()?;
     let switch = client.extensions_mut().remove::<Switch>();
     let client_side = hyper::upgrade::on(&mut client);
     let mut request = Request::new(RequestBody::Full(Full::default()));
@@ -103,6 +103,10 @@ pub(crate) async fn open(
     *request.extensions_mut() = std::mem::take(client.extensions_mut());
     let sent = upstream.send_upgrade(&route.target, request).await;
     let mut response = exchange::answered(app, upstream, sent)?;
+    if let Some(credential) = credential {
+        let answer = (response.status().as_u16(), response.headers());
+        credential.learn(upstream, Asked::of(route.endpoint), answer, app.clock.now());
+    }
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         return not_opened(app, upstream, response, over_http2);
     }

@@ -4,6 +4,7 @@
 //! `Problems`: every problem found, each with its file, key path and cure. Holding a `Config` is proof that
 //! it was checked. Defaults sit beside their reasons in the conversions here.
 
+mod patience;
 mod provider;
 mod scalar;
 mod source;
@@ -14,7 +15,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-pub use provider::{Byok, ProviderConfig, ProviderFile, WebSockets};
+pub use patience::{BreakerFile, RetryConfig, RetryFile};
+pub(crate) use provider::read_key;
+pub use provider::{Byok, KeyConfig, ProviderConfig, ProviderFile, WebSockets};
 pub use scalar::{ByteSize, Span};
 pub use source::{ConfigError, Problems, Source};
 
@@ -115,6 +118,10 @@ pub struct File {
     pub store: StoreFile,
     /// `[record]`
     pub record: RecordFile,
+    /// `[breaker]`
+    pub breaker: BreakerFile,
+    /// `[retry]`
+    pub retry: RetryFile,
     /// `[[provider]]`
     pub providers: Vec<ProviderFile>,
 }
@@ -160,12 +167,15 @@ pub struct Config {
     pub record: RecordConfig,
     /// The provider instances, built-in ones first.
     pub providers: Vec<ProviderConfig>,
+    /// The instances that are switched off.
+    pub disabled: Vec<ProviderConfig>,
 }
 
 impl Config {
     /// Turns the text into what runs. Problems are added to `problems`; the result is meant to be used only
     /// when there are none.
     pub fn build(file: &File, source: &Source, problems: &mut Problems) -> Config {
+        let (providers, disabled) = provider::build(file, source, problems);
         Config {
             listen: address(
                 file.bridge.listen.as_deref(),
@@ -188,7 +198,8 @@ impl Config {
                 durability: file.record.durability.unwrap_or(Durability::Strict),
                 when_full: file.record.when_full.unwrap_or(WhenFull::Refuse),
             },
-            providers: provider::build(&file.providers, source, problems),
+            providers,
+            disabled,
         }
     }
 }

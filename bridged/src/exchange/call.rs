@@ -77,7 +77,7 @@ pub(super) async fn record(
     app: &App,
     upstream: &Upstream,
     call: &mut Call,
-    credential: Credential,
+    credential: &Credential,
 ) -> Result<Recording, Refusal> {
     // One HTTP request is one interception: the id that the client sees finds its record.
     let id = call.request_id;
@@ -106,7 +106,7 @@ pub(super) async fn record(
         session_id: call.client.session_id.take().or(inspection.session_id.take()),
         mode: call.mode,
         credential: credential.kind,
-        credential_hint: credential.hint,
+        credential_hint: credential.hint.clone(),
         stream: inspection.stream,
         request_bytes: call.body.len() as u64,
         started_at: call.date,
