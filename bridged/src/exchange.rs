@@ -180,7 +180,7 @@ async fn bridge(
     let mut way = way::find(providers, upstream, (route, api), &mut call)?;
     let mut recording = call::record(app, way.upstream, &mut call, &way.credential).await?;
     match send::send(app, &mut way, call, &mut recording).await {
-        Ok(response) => Ok(reply::relay(app, way.upstream, response, recording)),
+        Ok(response) => Ok(reply::relay(way.upstream, response, recording)),
         Err(refusal) => Err(send::fail(recording, refusal).await),
     }
 }

@@ -4,7 +4,9 @@
 //! `Problems`: every problem found, each with its file, key path and cure. Holding a `Config` is proof that
 //! it was checked. Defaults sit beside their reasons in the conversions here.
 
+mod calls;
 mod patience;
+mod price;
 mod provider;
 mod scalar;
 mod source;
@@ -13,9 +15,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use providers::OwnPrice;
 use serde::Deserialize;
 
+pub use calls::{CallConfig, OnAbort, OnAbortFile};
 pub use patience::{BreakerFile, RetryConfig, RetryFile};
+pub use price::PriceFile;
 pub(crate) use provider::read_key;
 pub use provider::{Byok, KeyConfig, ProviderConfig, ProviderFile, WebSockets};
 pub use scalar::{ByteSize, Span};
@@ -124,6 +129,8 @@ pub struct File {
     pub retry: RetryFile,
     /// `[[provider]]`
     pub providers: Vec<ProviderFile>,
+    /// `[[price]]`
+    pub prices: Vec<PriceFile>,
 }
 
 /// How providers are reached.
@@ -169,13 +176,16 @@ pub struct Config {
     pub providers: Vec<ProviderConfig>,
     /// The instances that are switched off.
     pub disabled: Vec<ProviderConfig>,
+    /// The operator's own prices.
+    pub prices: Vec<OwnPrice>,
 }
 
 impl Config {
     /// Turns the text into what runs. Problems are added to `problems`; the result is meant to be used only
     /// when there are none.
     pub fn build(file: &File, source: &Source, problems: &mut Problems) -> Config {
-        let (providers, disabled) = provider::build(file, source, problems);
+        let content = file.record.content.unwrap_or(Content::Prompts);
+        let (providers, disabled) = provider::build(file, content, source, problems);
         Config {
             listen: address(
                 file.bridge.listen.as_deref(),
@@ -194,10 +204,11 @@ impl Config {
             upstream: upstream(&file.upstream, source, problems),
             database: database(file.store.url.as_deref(), source, problems),
             record: RecordConfig {
-                content: file.record.content.unwrap_or(Content::Prompts),
+                content,
                 durability: file.record.durability.unwrap_or(Durability::Strict),
                 when_full: file.record.when_full.unwrap_or(WhenFull::Refuse),
             },
+            prices: price::build(&file.prices, &providers, problems),
             providers,
             disabled,
         }

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use providers::{BaseUrl, HostClaim, Instance, ProviderName, Registry};
 use serde::Deserialize;
 
-use super::File;
+use super::calls::{CallConfig, OnAbortFile};
 use super::patience::{self, BreakerFile, RetryConfig, RetryFile};
 use super::source::{Problems, Source};
+use super::{ByteSize, Content, File, Span};
 use crate::breaker::Rules;
 use crate::secret::Secret;
 
@@ -46,6 +47,16 @@ pub struct ProviderFile {
     pub fallback: Vec<String>,
     /// Whether a user's own credential that is out of quota is refused here until its quota is back.
     pub answer_429_locally: Option<bool>,
+    /// Whether streams are asked for usage that their clients did not ask for.
+    pub include_usage: Option<bool>,
+    /// What becomes of a reply when its client leaves: `cancel` or `drain`.
+    pub on_abort: Option<OnAbortFile>,
+    /// Longest time of a drain.
+    pub drain_timeout: Option<Span>,
+    /// Most bytes of a drain.
+    pub drain_max_bytes: Option<ByteSize>,
+    /// How much text is recorded, where that differs from `record.content`.
+    pub record_content: Option<Content>,
     /// `false` switches the instance off.
     pub enabled: Option<bool>,
 }
@@ -106,6 +117,8 @@ pub struct ProviderConfig {
     pub fallback: Vec<String>,
     /// Whether a credential that is out of quota is refused here until its quota is back.
     pub answer_429_locally: bool,
+    /// How its AI calls are read.
+    pub calls: CallConfig,
 }
 
 /// A key of the gateway's own.
@@ -120,10 +133,12 @@ pub struct KeyConfig {
 /// Lays the entries over the built-in instances and checks the whole: those that run, and those switched off.
 pub(super) fn build(
     file: &File,
+    content: Content,
     source: &Source,
     problems: &mut Problems,
 ) -> (Vec<ProviderConfig>, Vec<ProviderConfig>) {
     let base = Base {
+        content,
         breaker: patience::rules(&file.breaker, Rules::default(), "breaker", problems),
         retry: patience::retry(&file.retry, RetryConfig::default(), "retry", problems),
     };
@@ -171,6 +186,7 @@ pub(super) fn build(
 
 /// What every instance begins with.
 struct Base {
+    content: Content,
     breaker: Rules,
     retry: RetryConfig,
 }
@@ -178,6 +194,7 @@ struct Base {
 impl Base {
     fn bare(&self, instance: Instance) -> ProviderConfig {
         ProviderConfig {
+            calls: CallConfig::default_of(instance.kind, self.content),
             instance,
             connect_to: None,
             byok: Byok::Allow,
@@ -252,12 +269,13 @@ fn added(
     } else {
         HostClaim::parse(&base_url.host).into_iter().collect()
     };
-    let mut config = base.bare(Instance {
+    let instance = Instance {
         name,
         kind,
         base_url,
         hosts,
-    });
+    };
+    let mut config = base.bare(instance);
     overlay(&mut config, entry, key, source, problems);
     Some(config)
 }
@@ -300,12 +318,21 @@ fn overlay(
         Some(false) => WebSockets::None,
         None => config.websockets,
     };
+    let content = config.calls.content;
+    config.calls = CallConfig::overlaid(entry, config.instance.kind, content, (key, problems));
     config.keys.extend(
         entry
             .keys
             .iter()
             .filter_map(|from| load_key(from, key, source, problems)),
     );
+    overlay_patience(config, entry, key, problems);
+    if config.byok == Byok::Deny && config.keys.is_empty() && entry.enabled != Some(false) {
+        problems.add(&format!("{key}.byok"), "\"deny\" needs the gateway's own `keys`");
+    }
+}
+
+fn overlay_patience(config: &mut ProviderConfig, entry: &ProviderFile, key: &str, problems: &mut Problems) {
     config.breaker = patience::rules(
         &entry.breaker,
         config.breaker,
@@ -315,9 +342,6 @@ fn overlay(
     config.retry = patience::retry(&entry.retry, config.retry, &format!("{key}.retry"), problems);
     config.fallback.clone_from(&entry.fallback);
     config.answer_429_locally = entry.answer_429_locally.unwrap_or(config.answer_429_locally);
-    if config.byok == Byok::Deny && config.keys.is_empty() && entry.enabled != Some(false) {
-        problems.add(&format!("{key}.byok"), "\"deny\" needs the gateway's own `keys`");
-    }
 }
 
 fn unknown_kind(entry: &ProviderFile, key: &str, problems: &mut Problems) {

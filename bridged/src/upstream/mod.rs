@@ -28,7 +28,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::body::RequestBody;
 use crate::breaker::Permit;
-use crate::config::{Byok, ProviderConfig, RetryConfig, UpstreamConfig, WebSockets};
+use crate::config::{Byok, CallConfig, ProviderConfig, RetryConfig, UpstreamConfig, WebSockets};
 use crate::credential::{KeyCondition, KeyPool};
 use crate::headers;
 use crate::metrics::Metrics;
@@ -139,6 +139,8 @@ pub struct Upstream {
     /// How it is doing, which outlives this configuration.
     pub health: Arc<Health>,
     metrics: Arc<Metrics>,
+    /// How its AI calls are read.
+    pub calls: CallConfig,
     connect_to: Option<SocketAddr>,
     config: UpstreamConfig,
     trust: Trust,
@@ -180,6 +182,7 @@ impl Upstream {
             answer_429_locally: provider.answer_429_locally,
             health,
             metrics,
+            calls: provider.calls,
             connect_to: provider.connect_to,
             config,
             trust,
