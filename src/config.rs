@@ -161,6 +161,12 @@ mod tests {
             name = "twin"
             kind = "openai"
             base-url = "https://api.anthropic.com"
+            fallback = ["twin", "nobody", "copilot", "openai"]
+            [breaker]
+            ratio = 2.0
+            open-for = "1h"
+            [retry]
+            attempts = 100
             [[provider]]
             name = "anthropic"
             drain-timeout = "5s"
@@ -186,6 +192,13 @@ mod tests {
             "provider.anthropic.drain-timeout: means nothing",
             "price.gpt-5*.provider: `nobody`",
             "price.gpt-5*.input: -1 is not a price",
+            "provider.twin.fallback: `twin` is this instance itself",
+            "provider.twin.fallback: `nobody` is no instance",
+            "provider.twin.fallback: `copilot` is of another kind",
+            "provider.twin.fallback: `openai` has no `keys`",
+            "breaker.ratio: must be above 0",
+            "breaker.max-open: must be at least `open-for`",
+            "retry.attempts: must be at most 5",
             "extra: unknown section",
         ] {
             assert!(text.contains(part), "{part} is not in:\n{text}");

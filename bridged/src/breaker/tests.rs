@@ -116,3 +116,25 @@ fn only_models_that_fail_have_breakers_and_there_is_an_end_to_them() {
         "another endpoint"
     );
 }
+
+#[test]
+#[ignore = "a measurement: alone, with CARGO_PROFILE_DEV_OPT_LEVEL=3 and --nocapture"]
+fn a_closed_breaker_costs_a_request_less_than_a_microsecond() {
+    const REQUESTS: u32 = 1_000_000;
+    let instance = Arc::new(breaker("*"));
+    let models = Models::new();
+    for failing in [0, 200] {
+        for number in 0..failing {
+            models.of_failing(Api::Messages, Some(&format!("failing-{number}")), breaker);
+        }
+        let began = std::time::Instant::now();
+        for _ in 0..REQUESTS {
+            let watched = models.admit(Api::Messages, Some("failing-7")).unwrap();
+            instance.admit().unwrap().succeeded();
+            drop(watched);
+        }
+        let each = began.elapsed() / REQUESTS;
+        println!("{failing} watched models: {each:?} a request");
+        assert!(each < Duration::from_micros(1), "{each:?}");
+    }
+}
