@@ -161,12 +161,6 @@ mod tests {
             name = "twin"
             kind = "openai"
             base-url = "https://api.anthropic.com"
-            fallback = ["twin", "nobody", "copilot", "openai"]
-            [breaker]
-            ratio = 2.0
-            open-for = "1h"
-            [retry]
-            attempts = 100
             [[provider]]
             name = "anthropic"
             drain-timeout = "5s"
@@ -192,6 +186,30 @@ mod tests {
             "provider.anthropic.drain-timeout: means nothing",
             "price.gpt-5*.provider: `nobody`",
             "price.gpt-5*.input: -1 is not a price",
+            "extra: unknown section",
+        ] {
+            assert!(text.contains(part), "{part} is not in:\n{text}");
+        }
+        assert!(!text.contains("hunter2"));
+    }
+
+    #[test]
+    fn a_patience_that_cannot_be_and_a_fallback_that_cannot_answer_are_named() {
+        let text = problems(
+            r#"
+            [breaker]
+            ratio = 2.0
+            open-for = "1h"
+            [retry]
+            attempts = 100
+            [[provider]]
+            name = "twin"
+            kind = "openai"
+            base-url = "https://llm.example.com"
+            fallback = ["twin", "nobody", "copilot", "openai"]
+            "#,
+        );
+        for part in [
             "provider.twin.fallback: `twin` is this instance itself",
             "provider.twin.fallback: `nobody` is no instance",
             "provider.twin.fallback: `copilot` is of another kind",
@@ -199,10 +217,8 @@ mod tests {
             "breaker.ratio: must be above 0",
             "breaker.max-open: must be at least `open-for`",
             "retry.attempts: must be at most 5",
-            "extra: unknown section",
         ] {
             assert!(text.contains(part), "{part} is not in:\n{text}");
         }
-        assert!(!text.contains("hunter2"));
     }
 }

@@ -22,7 +22,7 @@ pub use calls::{CallConfig, OnAbort, OnAbortFile};
 pub use patience::{BreakerFile, RetryConfig, RetryFile};
 pub use price::PriceFile;
 pub(crate) use provider::read_key;
-pub use provider::{Byok, KeyConfig, ProviderConfig, ProviderFile, WebSockets};
+pub use provider::{Byok, KeyConfig, ProviderConfig, ProviderFile};
 pub use scalar::{ByteSize, Span};
 pub use source::{ConfigError, Problems, Source};
 

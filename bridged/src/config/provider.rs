@@ -33,8 +33,8 @@ pub struct ProviderFile {
     /// The gateway's own keys.
     #[serde(default)]
     pub keys: Vec<KeyFile>,
-    /// Whether WebSockets are relayed: `true` all, `false` none; left out, all but those of AI calls, which would
-    /// go unrecorded. A refusal has the status on which the clients fall back to plain requests.
+    /// Whether WebSockets are relayed, which they are unless this is `false`. A refusal has the status on which the
+    /// clients fall back to plain requests.
     pub websockets: Option<bool>,
     /// When the instance is left alone; what it leaves out is as in `[breaker]`.
     #[serde(default)]
@@ -85,17 +85,6 @@ pub enum Byok {
     Deny,
 }
 
-/// Which WebSockets an instance relays.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WebSockets {
-    /// None.
-    None,
-    /// Those that carry no AI calls: what passes through a socket is not recorded.
-    Unbridged,
-    /// Every one, recorded or not.
-    All,
-}
-
 /// A provider instance that runs.
 #[derive(Clone, Debug)]
 pub struct ProviderConfig {
@@ -107,8 +96,8 @@ pub struct ProviderConfig {
     pub byok: Byok,
     /// The gateway's own keys.
     pub keys: Vec<KeyConfig>,
-    /// Which WebSockets are relayed.
-    pub websockets: WebSockets,
+    /// Whether WebSockets are relayed.
+    pub websockets: bool,
     /// When it is left alone.
     pub breaker: Rules,
     /// What is sent again.
@@ -199,7 +188,7 @@ impl Base {
             connect_to: None,
             byok: Byok::Allow,
             keys: Vec::new(),
-            websockets: WebSockets::Unbridged,
+            websockets: true,
             breaker: self.breaker,
             retry: self.retry,
             fallback: Vec::new(),
@@ -313,11 +302,7 @@ fn overlay(
             .ok();
     }
     config.byok = entry.byok.unwrap_or(config.byok);
-    config.websockets = match entry.websockets {
-        Some(true) => WebSockets::All,
-        Some(false) => WebSockets::None,
-        None => config.websockets,
-    };
+    config.websockets = entry.websockets.unwrap_or(config.websockets);
     let content = config.calls.content;
     config.calls = CallConfig::overlaid(entry, config.instance.kind, content, (key, problems));
     config.keys.extend(

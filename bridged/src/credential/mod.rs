@@ -136,6 +136,14 @@ impl Credential {
         }
     }
 
+    /// A credential of which only what is recorded is known.
+    pub(crate) fn shown(kind: CredentialKind, hint: String) -> Credential {
+        Credential {
+            hint,
+            ..Credential::of(kind)
+        }
+    }
+
     /// Whether it is a key of the gateway's.
     pub(crate) fn has_key(&self) -> bool {
         !self.used.is_empty()

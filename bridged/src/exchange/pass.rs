@@ -14,7 +14,7 @@ use providers::{Route, Transport};
 
 use super::{Exchange, answered, to_client};
 use crate::app::App;
-use crate::body::{self, CollectError, ReplyBody, RequestBody, Stalled, Streaming};
+use crate::body::{self, Breach, ReplyBody, RequestBody, Streaming};
 use crate::credential::{self, Asked, Credential, Lesson};
 use crate::headers;
 use crate::record::Mode;
@@ -70,13 +70,15 @@ async fn stream(
     credential: Option<Credential>,
     (parts, body): (http::request::Parts, Incoming),
 ) -> Result<Response<UpstreamBody>, Refusal> {
-    let stalled = Stalled::default();
-    let body = RequestBody::Streaming(Streaming::new(body, stalled.clone()));
+    let breach = Breach::default();
+    let body = RequestBody::Streaming(Streaming::new(body, breach.clone()));
     let sent = upstream
         .send(&route.target, Request::from_parts(parts, body))
         .await;
-    if sent.is_err() && stalled.happened() {
-        return Err(Refusal::Body(CollectError::TooSlow));
+    if sent.is_err()
+        && let Some(error) = breach.error()
+    {
+        return Err(Refusal::Body(error));
     }
     let response = answered(app, upstream, sent)?;
     if let Some(credential) = credential {

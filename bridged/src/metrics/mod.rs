@@ -289,6 +289,7 @@ const TOKEN_BUCKETS: [f64; 13] = [
 ];
 
 fn describe() {
+    describe_upstreams();
     describe_counter!("causeway_interceptions_total", "Bridged requests that have ended");
     describe_gauge!(
         "causeway_interceptions_inflight",
@@ -334,6 +335,17 @@ fn describe() {
         "causeway_refusals_total",
         "Requests that the gateway answered itself"
     );
+    describe_gauge!("causeway_websockets_open", "WebSockets that are open");
+    describe_gauge!("causeway_records_queued", "Record events waiting for the writer");
+    describe_counter!("causeway_records_written_total", "Record events committed");
+    describe_counter!("causeway_records_lost_total", "Record events lost");
+    describe_gauge!("causeway_provider_info", "Configured provider instances");
+    describe_histogram!("gen_ai_client_token_usage", "Tokens of an operation");
+    describe_histogram!("gen_ai_server_time_to_first_token", "Time to the first token");
+    describe_histogram!("gen_ai_client_operation_duration", "Duration of an operation");
+}
+
+fn describe_upstreams() {
     describe_gauge!(
         "causeway_circuit_breaker_state",
         "0 closed, 0.5 half-open, 1 open; `*` is the instance's own"
@@ -347,12 +359,4 @@ fn describe() {
         "Requests that a circuit breaker refused"
     );
     describe_gauge!("causeway_key_state", "The gateway's own keys by state");
-    describe_gauge!("causeway_websockets_open", "WebSockets that are open");
-    describe_gauge!("causeway_records_queued", "Record events waiting for the writer");
-    describe_counter!("causeway_records_written_total", "Record events committed");
-    describe_counter!("causeway_records_lost_total", "Record events lost");
-    describe_gauge!("causeway_provider_info", "Configured provider instances");
-    describe_histogram!("gen_ai_client_token_usage", "Tokens of an operation");
-    describe_histogram!("gen_ai_server_time_to_first_token", "Time to the first token");
-    describe_histogram!("gen_ai_client_operation_duration", "Duration of an operation");
 }

@@ -28,7 +28,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::body::RequestBody;
 use crate::breaker::Permit;
-use crate::config::{Byok, CallConfig, ProviderConfig, RetryConfig, UpstreamConfig, WebSockets};
+use crate::config::{Byok, CallConfig, ProviderConfig, RetryConfig, UpstreamConfig};
 use crate::credential::{KeyCondition, KeyPool};
 use crate::headers;
 use crate::metrics::Metrics;
@@ -128,8 +128,8 @@ pub struct Upstream {
     pub byok: Byok,
     /// The gateway's own keys.
     pub(crate) keys: Arc<KeyPool>,
-    /// Which WebSockets it relays.
-    pub websockets: WebSockets,
+    /// Whether it relays WebSockets.
+    pub websockets: bool,
     /// What is sent again.
     pub retry: RetryConfig,
     /// The names of the instances that answer where this one cannot.
