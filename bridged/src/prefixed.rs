@@ -1,44 +1,70 @@
 //! A stream some of whose bytes have been read already: they come first, then the stream goes on.
+//!
+//! Whoever must know what a stream begins with reads ahead here; whoever reads afterwards misses nothing.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+/// Bytes read ahead at once: the head of a usual request.
+const CHUNK: usize = 1 << 10;
+
 /// `io` with `prefix` before what it still has to say.
 #[derive(Debug)]
-pub(crate) struct Prefixed<IO> {
+pub struct Prefixed<IO> {
     prefix: Bytes,
     io: IO,
 }
 
 impl<IO> Prefixed<IO> {
-    pub(crate) fn new(prefix: Bytes, io: IO) -> Prefixed<IO> {
-        // An empty rest of a buffer would keep the whole buffer.
-        let prefix = if prefix.is_empty() { Bytes::new() } else { prefix };
-        Prefixed { prefix, io }
+    /// What has been read ahead and not yet been taken.
+    pub fn ahead(&self) -> &[u8] {
+        &self.prefix
     }
 
     /// Puts `bytes` back before everything else.
-    pub(crate) fn unread(self, bytes: Bytes) -> Prefixed<IO> {
+    pub fn unread(&mut self, bytes: Bytes) {
         // Even an empty one may keep a large buffer alive.
-        if bytes.is_empty() {
-            return self;
+        if !bytes.is_empty() {
+            self.prefix = joined(bytes, &self.prefix);
         }
-        if self.prefix.is_empty() {
-            return Prefixed::new(bytes, self.io);
-        }
-        let mut prefix = BytesMut::from(bytes);
-        prefix.extend_from_slice(&self.prefix);
-        Prefixed::new(prefix.freeze(), self.io)
+    }
+}
+
+fn joined(one: Bytes, other: &[u8]) -> Bytes {
+    if other.is_empty() {
+        return one;
+    }
+    let mut both = BytesMut::from(one);
+    both.extend_from_slice(other);
+    both.freeze()
+}
+
+impl<IO: AsyncRead + Unpin> Prefixed<IO> {
+    /// Reads more ahead; holds no memory while there is nothing. Gives the number of bytes, 0 at the end.
+    ///
+    /// # Errors
+    /// The stream broke.
+    pub fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut memory = [const { MaybeUninit::uninit() }; CHUNK];
+        let mut chunk = ReadBuf::uninit(&mut memory);
+        ready!(Pin::new(&mut self.io).poll_read(cx, &mut chunk))?;
+        let chunk = chunk.filled();
+        self.prefix = joined(std::mem::take(&mut self.prefix), chunk);
+        Poll::Ready(Ok(chunk.len()))
     }
 }
 
 impl<IO> From<IO> for Prefixed<IO> {
     fn from(io: IO) -> Prefixed<IO> {
-        Prefixed::new(Bytes::new(), io)
+        Prefixed {
+            prefix: Bytes::new(),
+            io,
+        }
     }
 }
 
