@@ -8,6 +8,7 @@
 mod call;
 mod reply;
 mod send;
+mod usage;
 
 use std::sync::Arc;
 
@@ -213,11 +214,12 @@ async fn bridge(
     let mut call = call::receive(app, route, api, exchange).await?;
     let credential = credential::choose(upstream, &mut call.parts.headers, call.mode)?;
     let mut recording = call::record(app, upstream, &mut call, credential).await?;
+    let expected = usage::expect(upstream, &mut call);
     let sending = Instant::now();
     let sent = send::send(app, upstream, route, call, recording.id()).await;
     recording.waited(sending.elapsed());
     match answered(app, upstream, sent) {
-        Ok(response) => Ok(reply::relay(upstream, response, recording)),
+        Ok(response) => Ok(reply::relay(app, upstream, response, recording, expected)),
         Err(refusal) => Err(send::fail(recording, refusal).await),
     }
 }

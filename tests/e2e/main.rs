@@ -48,5 +48,6 @@ mod stalled;
 mod tcp;
 mod trust;
 mod tunnels;
+mod usage;
 mod websocket;
 mod workspace;

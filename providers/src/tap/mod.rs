@@ -10,7 +10,7 @@ mod facts;
 mod found;
 mod messages;
 mod responses;
-mod sse;
+pub(crate) mod sse;
 #[cfg(test)]
 mod tests;
 
