@@ -29,7 +29,8 @@ use crate::refusal::Refusal;
 use crate::upstream::Upstream;
 use crate::websocket;
 
-pub(crate) use reply::to_client;
+pub(crate) use call::{Call, record, user_agent};
+pub(crate) use reply::{tap_limits, to_client};
 pub(crate) use send::answered;
 
 /// What the client asked for.
@@ -149,7 +150,7 @@ fn route_as(
 
 async fn dispatch(
     app: &Arc<App>,
-    providers: &Providers,
+    providers: &Arc<Providers>,
     route: Route,
     exchange: Exchange,
 ) -> Response<ReplyBody> {
@@ -159,7 +160,7 @@ async fn dispatch(
     };
     let shape = upstream.instance.kind.error_shape(route.endpoint);
     let answered = if websocket::is_asked(&exchange.request) {
-        websocket::open(app, upstream, &route, exchange).await
+        websocket::open(app, providers, &route, exchange).await
     } else {
         match route.endpoint {
             Endpoint::Bridged(api) => bridge(app, upstream, &route, api, exchange).await,
@@ -214,12 +215,12 @@ async fn bridge(
     let mut call = call::receive(app, route, api, exchange).await?;
     let credential = credential::choose(upstream, &mut call.parts.headers, call.mode)?;
     let mut recording = call::record(app, upstream, &mut call, credential).await?;
-    let expected = usage::expect(upstream, &mut call);
+    let hides_usage = usage::ask(upstream, &mut call);
     let sending = Instant::now();
     let sent = send::send(app, upstream, route, call, recording.id()).await;
     recording.waited(sending.elapsed());
     match answered(app, upstream, sent) {
-        Ok(response) => Ok(reply::relay(app, upstream, response, recording, expected)),
+        Ok(response) => Ok(reply::relay(app, upstream, response, recording, hides_usage)),
         Err(refusal) => Err(send::fail(recording, refusal).await),
     }
 }

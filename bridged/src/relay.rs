@@ -193,7 +193,7 @@ pub(crate) fn end_aborted(tap: Tap, ended: bool, mut recording: Recording) {
 }
 
 /// The outcome of a reply that has ended.
-fn conclude(facts: ReplyFacts, broken: Option<&ReplyError>, succeeded: bool) -> Finish {
+pub(crate) fn conclude(facts: ReplyFacts, broken: Option<&ReplyError>, succeeded: bool) -> Finish {
     if let Some(error) = broken {
         let kind = match error {
             ReplyError::Upstream(_) => "upstream_broken",

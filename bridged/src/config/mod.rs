@@ -19,7 +19,7 @@ use serde::Deserialize;
 
 pub use calls::{CallConfig, OnAbort, OnAbortFile};
 pub use price::PriceFile;
-pub use provider::{Byok, ProviderConfig, ProviderFile, WebSockets};
+pub use provider::{Byok, ProviderConfig, ProviderFile};
 pub use scalar::{ByteSize, Span};
 pub use source::{ConfigError, Problems, Source};
 

@@ -4,7 +4,6 @@ use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use http::{Response, Version, response};
 use providers::{ReplyHead, Tap, TapLimits, UsageChunkFilter};
 
-use super::usage::Expected;
 use crate::app::App;
 
 use crate::body::ReplyBody;
@@ -21,12 +20,12 @@ pub(super) fn relay(
     upstream: &Upstream,
     response: Response<UpstreamBody>,
     mut recording: Recording,
-    expected: Expected,
+    hides_usage: bool,
 ) -> Response<ReplyBody> {
     let status = response.status();
     recording.answered(status.as_u16());
-    let tap = tap(&recording, &response, expected);
-    let hidden = (expected.hides_usage && is_plain_stream(&response)).then(UsageChunkFilter::default);
+    let tap = tap(&recording, &response);
+    let hidden = (hides_usage && is_plain_stream(&response)).then(UsageChunkFilter::default);
     let (mut parts, body) = to_client(response);
     if hidden.is_some() {
         // What passes is shorter than what comes.
@@ -71,7 +70,7 @@ fn is_plain_stream(response: &Response<UpstreamBody>) -> bool {
             .all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
-fn tap(recording: &Recording, response: &Response<UpstreamBody>, expected: Expected) -> Tap {
+fn tap(recording: &Recording, response: &Response<UpstreamBody>) -> Tap {
     let text = |name| {
         response
             .headers()
@@ -83,16 +82,16 @@ fn tap(recording: &Recording, response: &Response<UpstreamBody>, expected: Expec
         content_type: text(CONTENT_TYPE),
         content_encoding: text(CONTENT_ENCODING),
     };
-    let keep_output = recording.content() == Content::Full;
-    Tap::new(
-        recording.api(),
-        &head,
-        TapLimits {
-            keep_output,
-            request_text: Some(expected.request_text),
-            ..TapLimits::default()
-        },
-    )
+    Tap::new(recording.api(), &head, tap_limits(recording))
+}
+
+/// What a tap keeps of a reply.
+pub(crate) fn tap_limits(recording: &Recording) -> TapLimits {
+    TapLimits {
+        keep_output: recording.content() == Content::Full,
+        request_text: recording.request_text(),
+        ..TapLimits::default()
+    }
 }
 
 /// The head as the client gets it.

@@ -10,15 +10,6 @@ use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap,
 use super::call::Call;
 use crate::upstream::Upstream;
 
-/// What the reply's reader must know of the request.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Expected {
-    /// Bytes of text in the request, for an estimate.
-    pub(super) request_text: usize,
-    /// The event with the usage is one that the client did not ask for.
-    pub(super) hides_usage: bool,
-}
-
 /// Headers that say what the body's bytes are.
 const DIGESTS: [HeaderName; 3] = [
     HeaderName::from_static("content-digest"),
@@ -26,8 +17,8 @@ const DIGESTS: [HeaderName; 3] = [
     HeaderName::from_static("content-md5"),
 ];
 
-/// Asks for usage where that is possible and the client has not.
-pub(super) fn expect(upstream: &Upstream, call: &mut Call) -> Expected {
+/// Asks for usage where that is possible and the client has not; true if the event that reports it is to be hidden.
+pub(super) fn ask(upstream: &Upstream, call: &mut Call) -> bool {
     let asks = upstream.calls.include_usage && call.inspection.stream && may_be_edited(&call.parts.headers);
     let edit = asks
         .then(|| providers::include_usage(call.api, &call.body))
@@ -42,10 +33,7 @@ pub(super) fn expect(upstream: &Upstream, call: &mut Call) -> Expected {
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
     }
-    Expected {
-        request_text: call.request_text,
-        hides_usage: edit.is_some(),
-    }
+    edit.is_some()
 }
 
 fn may_be_edited(headers: &HeaderMap) -> bool {

@@ -15,6 +15,9 @@ const BRIDGED: &[(&str, Api)] = &[
     ("/chat/completions", Api::ChatCompletions),
     ("/responses", Api::Responses),
     ("/completions", Api::Completions),
+    ("/embeddings", Api::Embeddings),
+    ("/responses/compact", Api::Compact),
+    ("/responses/input_tokens", Api::CountTokens),
 ];
 
 pub(super) const PASSES: &[Pass] = &[

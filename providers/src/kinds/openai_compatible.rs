@@ -18,6 +18,9 @@ const BRIDGED: &[(&str, Api)] = &[
     ("/responses", Api::Responses),
     ("/completions", Api::Completions),
     ("/messages", Api::Messages),
+    ("/embeddings", Api::Embeddings),
+    ("/responses/compact", Api::Compact),
+    ("/messages/count_tokens", Api::CountTokens),
 ];
 
 impl Kind for OpenAiCompatible {
