@@ -10,6 +10,7 @@ pub mod activity;
 pub mod api;
 pub mod app;
 pub mod body;
+pub mod breaker;
 pub mod bridge;
 pub mod clock;
 pub mod config;

@@ -29,6 +29,7 @@ pub mod socket;
 mod stored;
 pub mod tap;
 mod text;
+pub mod throttle;
 pub mod usage_chunk;
 
 pub use api::{Api, Endpoint};

@@ -85,7 +85,7 @@ fn tap(recording: &Recording, response: &Response<UpstreamBody>) -> Tap {
     Tap::new(recording.api(), &head, tap_limits(recording))
 }
 
-/// What a tap keeps of a reply.
+/// What a tap keeps of the reply to a recorded call.
 pub(crate) fn tap_limits(recording: &Recording) -> TapLimits {
     TapLimits {
         keep_output: recording.content() == Content::Full,
