@@ -1,7 +1,8 @@
 //! The target of a CONNECT: `host:port` (RFC 9110 section 9.3.6), read strictly.
 //!
 //! What one program reads as a name and another as an address is refused: a host that ends in a number must be
-//! a plain dotted quad, so that `2130706433`, `0x7f.1` or `127.1` never slip past the address guard.
+//! a plain dotted quad, so that `2130706433`, `0x7f.1` or `127.1` never slip past the address guard. An IPv4
+//! address inside an IPv6 one is the IPv4 address, so that it meets the same claims and lists.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -94,7 +95,8 @@ impl fmt::Display for Authority {
 pub(crate) fn parse_host(text: &str) -> Option<(Arc<str>, Option<IpAddr>)> {
     if let Some(inner) = text.strip_prefix('[') {
         let address: Ipv6Addr = inner.strip_suffix(']')?.parse().ok()?;
-        return Some((Arc::from(address.to_string()), Some(IpAddr::V6(address))));
+        let address = address.to_canonical();
+        return Some((Arc::from(address.to_string()), Some(address)));
     }
     let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
     if let Ok(address) = name.parse::<Ipv4Addr>() {
@@ -124,6 +126,8 @@ mod tests {
             ("API.OpenAI.com.:443", "api.openai.com", 443),
             ("127.0.0.1:80", "127.0.0.1", 80),
             ("[2001:DB8::1]:443", "2001:db8::1", 443),
+            ("[::ffff:192.0.2.7]:443", "192.0.2.7", 443),
+            ("[::FFFF:c000:207]:443", "192.0.2.7", 443),
             ("xn--bcher-kva.example:443", "xn--bcher-kva.example", 443),
             ("localhost:65535", "localhost", 65535),
         ] {

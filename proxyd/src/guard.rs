@@ -71,8 +71,8 @@ const DENIED: [Cidr; 33] = [
     Cidr::v4(203, 0, 113, 24),
     Cidr::v4(224, 0, 0, 4),
     Cidr::v4(240, 0, 0, 4),
-    // Unspecified, loopback and IPv4-compatible addresses.
-    Cidr::v6(0, 0, 0, 96),
+    // Unspecified, loopback, IPv4-compatible and IPv4-translated addresses.
+    Cidr::v6(0, 0, 0, 64),
     Cidr::v6(0x64, 0xff9b, 0, 96),
     Cidr::v6(0x64, 0xff9b, 1, 48),
     Cidr::v6(0x100, 0, 0, 64),
@@ -116,42 +116,73 @@ impl Guard {
 mod tests {
     use super::*;
 
-    #[test]
-    fn private_addresses_are_denied_in_every_disguise() {
+    /// Whether the first and the last address of each network are let through.
+    fn ends(networks: &[(&str, &str)]) -> Vec<(String, bool)> {
         let guard = Guard::new(Vec::new());
-        for address in [
-            "0.0.0.0",
-            "10.1.2.3",
-            "100.64.0.1",
-            "127.0.0.1",
-            "169.254.169.254",
-            "172.31.255.255",
-            "192.168.1.1",
-            "198.19.0.1",
-            "224.0.0.1",
-            "255.255.255.255",
-            "::",
-            "::1",
-            "::127.0.0.1",
-            "::ffff:127.0.0.1",
-            "::ffff:10.0.0.1",
-            "64:ff9b::7f00:1",
-            "2002:7f00:1::",
-            "2001::1",
-            "fd00::1",
-            "fe80::1",
-            "ff02::1",
-        ] {
-            assert!(!guard.allows(address.parse().unwrap()), "{address}");
+        let ends = networks.iter().flat_map(|(first, last)| [first, last]);
+        ends.map(|text| (text.to_string(), guard.allows(text.parse().unwrap())))
+            .collect()
+    }
+
+    #[test]
+    fn every_special_network_is_denied_from_its_first_address_to_its_last() {
+        for (address, allowed) in ends(&[
+            ("0.0.0.0", "0.255.255.255"),
+            ("10.0.0.0", "10.255.255.255"),
+            ("100.64.0.0", "100.127.255.255"),
+            ("127.0.0.0", "127.255.255.255"),
+            ("169.254.0.0", "169.254.255.255"),
+            ("172.16.0.0", "172.31.255.255"),
+            ("192.0.0.0", "192.0.0.255"),
+            ("192.0.2.0", "192.0.2.255"),
+            ("192.88.99.0", "192.88.99.255"),
+            ("192.168.0.0", "192.168.255.255"),
+            ("198.18.0.0", "198.19.255.255"),
+            ("198.51.100.0", "198.51.100.255"),
+            ("203.0.113.0", "203.0.113.255"),
+            ("224.0.0.0", "239.255.255.255"),
+            ("240.0.0.0", "255.255.255.255"),
+            ("::", "::1"),
+            ("::7f00:1", "::255.255.255.255"),
+            ("::ffff:10.0.0.0", "::ffff:127.0.0.1"),
+            ("::ffff:0:127.0.0.1", "::ffff:0:255.255.255.255"),
+            ("64:ff9b::", "64:ff9b::ffff:ffff"),
+            ("64:ff9b:1::", "64:ff9b:1:ffff:ffff:ffff:ffff:ffff"),
+            ("100::", "100::ffff:ffff:ffff:ffff"),
+            ("2001::", "2001:0:ffff:ffff:ffff:ffff:ffff:ffff"),
+            ("2001:db8::", "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff"),
+            ("2002::", "2002:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
+            ("3fff::", "3fff:fff:ffff:ffff:ffff:ffff:ffff:ffff"),
+            ("fc00::", "fdff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
+            ("fe80::", "febf:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
+            ("fec0::", "feff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
+            ("ff00::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
+        ]) {
+            assert!(!allowed, "{address}");
         }
-        for address in [
-            "1.1.1.1",
-            "172.32.0.1",
-            "198.20.0.1",
-            "2606:4700::1111",
-            "::ffff:8.8.8.8",
-        ] {
-            assert!(guard.allows(address.parse().unwrap()), "{address}");
+    }
+
+    #[test]
+    fn public_addresses_beside_them_are_not() {
+        for (address, allowed) in ends(&[
+            ("1.0.0.0", "9.255.255.255"),
+            ("11.0.0.0", "100.63.255.255"),
+            ("100.128.0.0", "126.255.255.255"),
+            ("128.0.0.0", "169.253.255.255"),
+            ("169.255.0.0", "172.15.255.255"),
+            ("172.32.0.0", "191.255.255.255"),
+            ("192.0.1.0", "192.0.1.255"),
+            ("192.0.3.0", "192.88.98.255"),
+            ("192.88.100.0", "192.167.255.255"),
+            ("192.169.0.0", "198.17.255.255"),
+            ("198.20.0.0", "198.51.99.255"),
+            ("198.51.101.0", "203.0.112.255"),
+            ("203.0.114.0", "223.255.255.255"),
+            ("2001:200::", "2001:db7:ffff::"),
+            ("2003::", "2606:4700::1111"),
+            ("::ffff:1.1.1.1", "::ffff:8.8.8.8"),
+        ]) {
+            assert!(allowed, "{address}");
         }
     }
 

@@ -30,7 +30,7 @@ impl HostList {
             return true;
         }
         let host = match text.parse::<IpAddr>() {
-            Ok(address) => Some(Arc::from(address.to_string())),
+            Ok(address) => Some(Arc::from(address.to_canonical().to_string())),
             Err(_) => authority::parse_host(text).map(|(host, _)| host),
         };
         let known = host.is_some();

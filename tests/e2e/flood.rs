@@ -1,7 +1,7 @@
 //! What HTTP/2 lets a client do to a server at no cost of its own ends the client's connection, and only that.
 //! The frames are written by hand: no client library would send them.
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
@@ -48,7 +48,10 @@ async fn started() -> (FakeProvider, Gateway) {
 }
 
 pub(crate) async fn opened(gateway: &Gateway) -> TlsStream<TcpStream> {
-    let mut io = gateway.client().open_tls_for(CASE.host, Http::V2).await;
+    begun(gateway.client().open_tls_for(CASE.host, Http::V2).await).await
+}
+
+async fn begun<T: AsyncWrite + Unpin>(mut io: T) -> T {
     let mut opening = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
     opening.extend(frame(SETTINGS, 0, 0, b""));
     io.write_all(&opening).await.unwrap();
@@ -56,7 +59,10 @@ pub(crate) async fn opened(gateway: &Gateway) -> TlsStream<TcpStream> {
 }
 
 /// Sends frames until the gateway has had enough: a GOAWAY with an error, or the end of the connection.
-async fn is_ended_by(io: TlsStream<TcpStream>, mut frames: impl FnMut(u32) -> Vec<u8> + Send + 'static) {
+async fn is_ended_by<T>(io: T, mut frames: impl FnMut(u32) -> Vec<u8> + Send + 'static)
+where
+    T: AsyncRead + AsyncWrite + Send + 'static,
+{
     let (mut reading, mut writing) = tokio::io::split(io);
     let writer = tokio::spawn(async move {
         for round in 0..2_000 {
@@ -92,21 +98,41 @@ async fn is_well(gateway: &Gateway) {
     assert_same(&answer.bytes().await, CASE.reply, CASE.name);
 }
 
+fn opened_and_reset(number: u32) -> Vec<u8> {
+    let stream = 2 * number + 1;
+    let (flags, block) = (END_HEADERS | END_STREAM, get("/v1/chat/completions"));
+    let mut bytes = frame(HEADERS, flags, stream, &block);
+    bytes.extend(frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes()));
+    bytes
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_other_ports_end_connections_of_such_clients_too() {
+    let (fake, gateway) = started().await;
+    for port in [gateway.bridge(), gateway.proxy()] {
+        let ping = frame(PING, 0, 0, &[7; 8]);
+        let endless = frame(HEADERS, END_STREAM, 1, &get("/v1/models"));
+        let floods: [Box<dyn FnMut(u32) -> Vec<u8> + Send>; 3] = [
+            Box::new(opened_and_reset),
+            Box::new(move |_| ping.clone()),
+            Box::new(move |number| match number {
+                0 => endless.clone(),
+                _ => frame(CONTINUATION, 0, 1, b""),
+            }),
+        ];
+        for flood in floods {
+            let io = begun(TcpStream::connect(port).await.unwrap()).await;
+            is_ended_by(io, flood).await;
+        }
+    }
+    assert!(fake.requests().is_empty());
+    is_well(&gateway).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_opened_and_reset_at_once_end_the_connection() {
     let (_fake, gateway) = started().await;
-    is_ended_by(opened(&gateway).await, |number| {
-        let stream = 2 * number + 1;
-        let mut bytes = frame(
-            HEADERS,
-            END_HEADERS | END_STREAM,
-            stream,
-            &get("/v1/chat/completions"),
-        );
-        bytes.extend(frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes()));
-        bytes
-    })
-    .await;
+    is_ended_by(opened(&gateway).await, opened_and_reset).await;
     is_well(&gateway).await;
 }
 

@@ -155,8 +155,10 @@ async fn chunks_that_are_not_sound_are_a_400_and_the_end_of_the_connection() {
         let head = " HTTP/1.1\r\nHost: HOST\r\nTransfer-Encoding: chunked\r\n\r\n";
         let read_whole = unsound("", head);
         let passed_through = read_whole.replacen(&format!("POST {}", CASE.path), "PUT /v1/files/1", 1);
-        for request in [read_whole, passed_through] {
-            let mut io = gateway.client().open_tls(CASE.host).await;
+        let known = format!("X-Coder-AI-Governance-Token: {}\r\nTransfer", gateway.token());
+        let at_bridge = unsound("/openai", &head.replace("Transfer", &known));
+        for (way, request) in [(0, read_whole), (0, passed_through), (1, at_bridge)] {
+            let (_, mut io, _) = ways(&gateway).await.into_iter().nth(way).unwrap();
             let request = request + chunks + "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
             io.write_all(request.as_bytes()).await.unwrap();
             let text = String::from_utf8(until_closed(&mut io).await).unwrap();

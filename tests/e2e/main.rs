@@ -37,6 +37,7 @@ mod framing;
 mod handshake;
 mod harness;
 mod keys;
+mod organisation;
 mod pace;
 mod page;
 mod parked;

@@ -1,12 +1,15 @@
 //! The proxy's front door: who may pass, where to, and the shapes of `CONNECT` that real clients send.
 
+use std::time::Duration;
+
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::cases::{self, Case};
 use crate::client::{Ask, Head, Http, ProxyClient, Session, assert_same, basic, within};
 use crate::fake::{FakeProvider, Offers};
-use crate::harness::{Gateway, Settings};
+use crate::harness::{Gateway, Settings, eventually};
 use crate::tcp::{Echo, GOODBYE, GREETING};
 
 const CASE: Case = cases::CHAT;
@@ -142,8 +145,12 @@ async fn refuses_a_connect_that_is_not_host_and_port() {
     let credentials = format!("Proxy-Authorization: {}\r\n", basic(&gateway.token()));
     for target in [
         "api.openai.com",
+        "api.openai.com:",
         "api.openai.com:0",
-        "api.openai.com:70000",
+        "api.openai.com:65536",
+        "api.openai.com:+443",
+        "2001:db8::7:443",
+        "[2001:db8::7]",
         "user@api.openai.com:443",
         "user:pass@api.openai.com:443",
         "/",
@@ -154,6 +161,8 @@ async fn refuses_a_connect_that_is_not_host_and_port() {
         "https://api.openai.com:443/v1/models",
         "2130706433:443",
         "0x7f.1:443",
+        "127.1:443",
+        "0177.0.0.1:443",
     ] {
         let head = format!("CONNECT {target} HTTP/1.1\r\nHost: api.openai.com:443\r\n{credentials}\r\n");
         let (answer, mut tcp) = gateway.client().connect_raw(&head).await;
@@ -161,6 +170,35 @@ async fn refuses_a_connect_that_is_not_host_and_port() {
         until_closed(&mut tcp).await;
     }
     assert_eq!(fake.connections(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn takes_addresses_and_a_labels_in_every_plain_form() {
+    let mut instances = String::new();
+    for (number, host) in ["192.0.2.7", "[2001:db8::7]", "xn--bcher-kva.example"]
+        .iter()
+        .enumerate()
+    {
+        instances += &format!(
+            "[[provider]]\nname = \"more-{number}\"\nkind = \"openai\"\nbase-url = \"https://{host}/v1\"\n"
+        );
+    }
+    let (_fake, gateway) = started_with(|settings| settings.more(&instances)).await;
+    for (target, name) in [
+        ("192.0.2.7:443", "192.0.2.7"),
+        // Whoever claims an address is not gone around by writing it as an IPv6 one.
+        ("[::ffff:192.0.2.7]:443", "192.0.2.7"),
+        ("[::ffff:c000:207]:443", "192.0.2.7"),
+        ("[2001:db8::7]:443", "2001:db8::7"),
+        ("[2001:DB8:0:0::7]:443", "2001:db8::7"),
+        ("xn--bcher-kva.example:443", "xn--bcher-kva.example"),
+        ("XN--Bcher-KVA.example.:443", "xn--bcher-kva.example"),
+    ] {
+        let (answer, tcp) = gateway.client().connect(target).await;
+        assert_eq!(answer.status, 200, "{target}: {answer:?}");
+        // The client trusts the gateway's CA alone, and wants a certificate for this name.
+        gateway.client().session(tcp, name, Http::V1).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -281,6 +319,37 @@ async fn a_tunnel_to_a_closed_port_is_not_opened() {
     let (_fake, gateway) = started_with(allow).await;
     let (head, _) = gateway.client().connect(&format!("127.0.0.1:{port}")).await;
     assert_eq!(head.status, 502, "{head:?}");
+    assert_eq!(head.header("x-causeway-reason"), Some("host_unreachable"));
+    let (head, _) = gateway.client().connect(&format!("nowhere.invalid:{port}")).await;
+    assert_eq!(head.status, 502, "{head:?}");
+    assert_eq!(head.header("x-causeway-reason"), Some("host_not_found"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tunnel_to_a_host_that_does_not_answer_is_given_up() {
+    // Its queue is full after the first connections: what comes then gets no answer from the system.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let full = socket.listen(1).unwrap();
+    let address = full.local_addr().unwrap();
+    let waiting: Vec<_> = (0..8)
+        .map(|_| tokio::spawn(TcpStream::connect(address)))
+        .collect();
+    eventually("a full queue", async || {
+        let attempt = tokio::time::timeout(Duration::from_millis(300), TcpStream::connect(address));
+        attempt.await.is_err().then_some(())
+    })
+    .await;
+    let allow = |settings: Settings| {
+        settings
+            .proxy("allow-private = [\"127.0.0.0/8\"]")
+            .proxy(&format!("allowed-ports = [{}]", address.port()))
+    };
+    let (_fake, gateway) = started_with(allow).await;
+    let (head, _) = gateway.client().connect(&address.to_string()).await;
+    assert_eq!(head.status, 504, "{head:?}");
+    assert_eq!(head.header("x-causeway-reason"), Some("host_timeout"));
+    waiting.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -38,9 +38,6 @@ use crate::wire::Switch;
 use caller::Caller;
 use handshake::Handshake;
 
-/// Longest silence of an open socket. Clients keep theirs for five minutes and providers for an hour.
-const IDLE: Duration = Duration::from_secs(600);
-
 /// Whether a request asks for a WebSocket.
 pub(crate) fn is_asked(request: &Request<Incoming>) -> bool {
     match request.version() {
@@ -114,6 +111,7 @@ pub(crate) async fn open(
     let sides = Sides {
         client: client_side,
         upstream: hyper::upgrade::on(&mut response),
+        idle: upstream.idle_timeout(),
     };
     if let Some(switch) = &switch {
         switch.turn();
@@ -140,6 +138,8 @@ fn no_websocket(app: &App, upstream: &Upstream) -> Refusal {
 struct Sides {
     client: OnUpgrade,
     upstream: OnUpgrade,
+    /// Longest silence of the socket.
+    idle: Duration,
 }
 
 impl Sides {
@@ -155,8 +155,8 @@ impl Sides {
         };
         let (client, upstream) = (TokioIo::new(client), TokioIo::new(upstream));
         match caller {
-            Some(caller) => relay::relay(client, upstream, caller, &app.stopping).await,
-            None => splice(client, upstream, IDLE, &app.stopping).await,
+            Some(caller) => relay::relay(client, upstream, caller, self.idle, &app.stopping).await,
+            None => splice(client, upstream, self.idle, &app.stopping).await,
         }
     }
 }

@@ -16,7 +16,6 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf, spl
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::IDLE;
 use super::caller::Caller;
 use super::calls::{Calls, Commit};
 use super::down::{Down, Word};
@@ -48,8 +47,8 @@ pub(super) enum End {
     Upstream(Option<u16>, String),
     /// The upstream's connection broke.
     Broken,
-    /// Nothing came from either side.
-    Silent,
+    /// Nothing came from either side for so long.
+    Silent(Duration),
     /// The process is to end.
     Stopping,
 }
@@ -74,10 +73,10 @@ impl End {
                 "upstream_broken",
                 "the upstream's socket broke off".to_owned(),
             ),
-            End::Silent => (
+            End::Silent(idle) => (
                 Outcome::Failed,
                 "upstream_silent",
-                format!("nothing came over the socket for {} s", IDLE.as_secs()),
+                format!("nothing came over the socket for {} s", idle.as_secs_f64()),
             ),
             End::Stopping => (
                 Outcome::Aborted,
@@ -153,9 +152,14 @@ pub(super) async fn committed(commits: Vec<Commit>) {
     let _ = tokio::time::timeout(COMMIT_WAIT, all).await;
 }
 
-/// Carries an open socket's bytes until it ends.
-pub(super) async fn relay<C, U>(client: C, upstream: U, caller: Caller, stopping: &CancellationToken)
-where
+/// Carries an open socket's bytes until it ends; `idle` is the longest time in which nothing may move.
+pub(super) async fn relay<C, U>(
+    client: C,
+    upstream: U,
+    caller: Caller,
+    idle: Duration,
+    stopping: &CancellationToken,
+) where
     C: AsyncRead + AsyncWrite + Unpin,
     U: AsyncRead + AsyncWrite + Unpin,
 {
@@ -174,7 +178,7 @@ where
         let down = Down::new(&mut from_upstream, &mut to_client, &shared, spoken);
         tokio::select! {
             ended = async { tokio::try_join!(up.run(), down.run()) } => ended.err(),
-            () = shared.activity.silent_for(IDLE) => Some(End::Silent),
+            () = shared.activity.silent_for(idle) => Some(End::Silent(idle)),
             () = abandoned(&shared) => None,
             () = stopped(&shared, words) => Some(End::Stopping),
         }

@@ -1,13 +1,16 @@
 //! How a response ends, and with it or before it the socket: what is on record, and what the client hears.
 
+use std::time::{Duration, Instant};
+
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
-use super::{create, finished, full, open, records, started};
+use super::{create, finished, full, open, records, started, started_with};
 use crate::client::within;
+use crate::websocket::{HOST, client_headers, open_http1};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_response_that_ends_otherwise_is_on_record_as_it_ended() {
@@ -121,4 +124,40 @@ async fn the_end_of_the_process_waits_for_a_response_and_says_so_to_the_client()
     gateway.restart().await;
     let records = finished(&gateway, &busy.id, 1).await;
     assert_eq!(records[0]["outcome"], "completed", "{}", records[0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_socket_is_cut_and_a_busy_one_is_not() {
+    let idle = "CAUSEWAY_UPSTREAM__IDLE_TIMEOUT";
+    let (mut provider, gateway) = started_with(|settings| settings.env(idle, "700ms".to_owned())).await;
+    let mut socket = open(&mut provider, &gateway).await;
+    let start = Instant::now();
+    for turn in 0.. {
+        socket.turn("on", &format!("r{turn}")).await;
+        if start.elapsed() > Duration::from_secs(2) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // Then a call that is never answered: the socket ends, and the record with it.
+    socket.calls(&create("well?")).await;
+    while let Some(Ok(message)) = within("the end of a silent socket", socket.client.next()).await {
+        assert!(message.is_close(), "{message}");
+    }
+    let all = gateway.list("/api/v1/interceptions?status=failed").await;
+    assert_eq!(all.len(), 1, "{all:?}");
+    assert_eq!(
+        all[0]["error_message"], "nothing came over the socket for 0.7 s",
+        "{all:?}"
+    );
+
+    // One that carries no calls is not read, but ends just the same.
+    let io = gateway.client().open_tls(HOST).await;
+    let (mut unread, _) = open_http1(io, HOST, "/v1/realtime?model=x", client_headers())
+        .await
+        .unwrap();
+    within("the end of a silent unread socket", async {
+        while let Some(Ok(_)) = unread.next().await {}
+    })
+    .await;
 }
