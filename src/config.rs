@@ -67,6 +67,7 @@ pub(crate) fn read(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bridged::config::StoreLocation;
 
     fn problems(text: &str) -> String {
         let folder = tempfile::tempdir().unwrap();
@@ -84,7 +85,7 @@ mod tests {
         assert_eq!(config.bridge.listen.to_string(), "127.0.0.1:4001");
         assert_eq!(config.bridge.metrics_listen.to_string(), "127.0.0.1:2112");
         assert_eq!(config.bridge.providers.len(), 6);
-        assert_eq!(config.bridge.database, Path::new("/data/causeway.db"));
+        assert!(matches!(&config.bridge.store.location, StoreLocation::Sqlite(path) if path == Path::new("/data/causeway.db")));
         assert_eq!(config.proxy.ca_key, Path::new("/data/ca.key"));
     }
 
@@ -116,7 +117,7 @@ mod tests {
             "proxy.listen: `here`",
             "proxy.allow-private: `all`",
             "record: unknown variant `everything`",
-            "store.url: `mysql`",
+            "store.url: `mysql:…`",
             "provider.openai.byok",
             "provider.New One.name",
             "provider.New One.kind: `opnai`",

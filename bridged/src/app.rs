@@ -15,8 +15,8 @@ use tokio_util::task::TaskTracker;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::metrics::Metrics;
-use crate::record::Recorder;
-use crate::store::{OpenError, Store, StoreError, Writer};
+use crate::record::{Gate, Recorder};
+use crate::store::{OpenError, Store, StoreError, Writer, WriterConfig, WriterError};
 use crate::token::{self, Tokens};
 use crate::upstream::{Trust, TrustError, Upstream};
 
@@ -33,6 +33,9 @@ pub enum StartError {
     /// The store cannot be used.
     #[error("the record store cannot be used")]
     Store(#[from] StoreError),
+    /// Records cannot be written.
+    #[error("records cannot be written")]
+    Writer(#[from] WriterError),
     /// Upstream certificates cannot be checked.
     #[error("upstream certificates cannot be checked")]
     Trust(#[from] TrustError),
@@ -170,16 +173,17 @@ impl App {
         for upstream in providers.upstreams() {
             metrics.provider_info(&upstream.name, upstream.instance.kind.name());
         }
-        let store = Store::open(&config.database)?;
+        let store = Store::open(&config.store).await?;
         let (queue, jobs) = mpsc::channel(crate::record::QUEUE);
-        let writer = Writer::start(
-            &store,
-            jobs,
-            config.record.durability,
-            metrics.record.clone(),
-            &clock,
-        )?;
-        let recorder = Recorder::new(queue, config.record, metrics.record.clone(), tracker.clone());
+        let gate = Gate::default();
+        let writing = WriterConfig {
+            durability: config.record.durability,
+            when_full: config.record.when_full,
+            spool: config.spool.clone(),
+            spool_max: config.record.spool_max,
+        };
+        let writer = Writer::start(&store, jobs, writing, (metrics.record.clone(), gate.clone()), &clock)?;
+        let recorder = Recorder::new(queue, config.record, metrics.record.clone(), tracker.clone(), gate);
         let app = Arc::new(App {
             tokens: Tokens::load(store.clone()).await?,
             config,

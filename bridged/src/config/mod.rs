@@ -7,6 +7,7 @@
 mod provider;
 mod scalar;
 mod source;
+mod store;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,9 +15,12 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::secret::Secret;
+
 pub use provider::{Byok, ProviderConfig, ProviderFile, WebSockets};
 pub use scalar::{ByteSize, Span};
 pub use source::{ConfigError, Problems, Source};
+pub use store::{PostgresUrl, StoreConfig, StoreLocation};
 
 /// `[bridge]`: the data plane, the API and the console.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -54,8 +58,8 @@ pub struct UpstreamFile {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct StoreFile {
-    /// `sqlite:PATH`; a relative path lies in the data folder.
-    pub url: Option<String>,
+    /// `sqlite:PATH`, where a relative path lies in the data folder, or `postgres://…`.
+    pub url: Option<Secret>,
 }
 
 /// `[record]`: what is kept of an interception, and how surely.
@@ -68,6 +72,8 @@ pub struct RecordFile {
     pub durability: Option<Durability>,
     /// `refuse` or `drop`.
     pub when_full: Option<WhenFull>,
+    /// Most bytes of records that wait on disk while the store is away.
+    pub spool_max: Option<ByteSize>,
 }
 
 /// How much of the exchanged text is recorded.
@@ -141,6 +147,8 @@ pub struct RecordConfig {
     pub durability: Durability,
     /// What happens when it cannot be kept.
     pub when_full: WhenFull,
+    /// Most bytes of records that wait on disk while the store is away.
+    pub spool_max: u64,
 }
 
 /// What the bridge runs with.
@@ -154,8 +162,10 @@ pub struct Config {
     pub max_body: usize,
     /// How providers are reached.
     pub upstream: UpstreamConfig,
-    /// Path of the SQLite database.
-    pub database: PathBuf,
+    /// Where records are kept.
+    pub store: StoreConfig,
+    /// Folder of records that wait for the store.
+    pub spool: PathBuf,
     /// What is recorded.
     pub record: RecordConfig,
     /// The provider instances, built-in ones first.
@@ -166,6 +176,7 @@ impl Config {
     /// Turns the text into what runs. Problems are added to `problems`; the result is meant to be used only
     /// when there are none.
     pub fn build(file: &File, source: &Source, problems: &mut Problems) -> Config {
+        let upstream = upstream(&file.upstream, source, problems);
         Config {
             listen: address(
                 file.bridge.listen.as_deref(),
@@ -181,12 +192,15 @@ impl Config {
             ),
             // Agents send whole conversations with images; 64 MiB is above what any provider accepts.
             max_body: file.bridge.max_body.map_or(64 << 20, ByteSize::bytes),
-            upstream: upstream(&file.upstream, source, problems),
-            database: database(file.store.url.as_deref(), source, problems),
+            store: store::build(&file.store, &upstream.extra_ca, source, problems),
+            spool: source.in_data_dir("spool"),
+            upstream,
             record: RecordConfig {
                 content: file.record.content.unwrap_or(Content::Prompts),
                 durability: file.record.durability.unwrap_or(Durability::Strict),
                 when_full: file.record.when_full.unwrap_or(WhenFull::Refuse),
+                // Some hundred thousand requests; enough for the outage of a night.
+                spool_max: file.record.spool_max.map_or(1 << 30, |size| size.bytes() as u64),
             },
             providers: provider::build(&file.providers, source, problems),
         }
@@ -230,23 +244,4 @@ fn upstream(file: &UpstreamFile, source: &Source, problems: &mut Problems) -> Up
             .map_or(Duration::from_secs(900), Span::duration),
         idle_timeout: file.idle_timeout.map_or(Duration::from_secs(600), Span::duration),
     }
-}
-
-fn database(url: Option<&str>, source: &Source, problems: &mut Problems) -> PathBuf {
-    let url = url.unwrap_or("sqlite:causeway.db");
-    match url.strip_prefix("sqlite:") {
-        Some(path) if !path.is_empty() => source.in_data_dir(path.trim_start_matches("//")),
-        _ => {
-            problems.add(
-                "store.url",
-                format!("`{}` is not supported: write `sqlite:PATH`", shown(url)),
-            );
-            PathBuf::new()
-        }
-    }
-}
-
-/// A URL's scheme only: the rest may hold a password.
-fn shown(url: &str) -> &str {
-    url.split_once(':').map_or(url, |(scheme, _)| scheme)
 }

@@ -1,25 +1,31 @@
 //! What is recorded of a request, and the way it takes to the store.
 //!
 //! A bridged request makes two events: `Started` before the upstream is called and `Ended` when its reply has
-//! ended. `Recorder` queues them for the store's one writer; a `Recording` is one request's open record and ends
-//! it as aborted when it is dropped unfinished. Invariant: every `Started` is followed by exactly one `Ended`.
+//! ended. `Recorder` queues them for the store's one writer, which puts them into the `Spool` while the store is away;
+//! a `Recording` is one request's open record and ends it as aborted when it is dropped unfinished. Invariant: every `Started` is followed by exactly one `Ended`.
 
+mod clean;
+mod ledger;
 mod recorder;
 mod recording;
+mod spool;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use providers::{Api, ReplyFacts, ToolResult};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::clock::Micros;
 
-pub use recorder::{Job, QUEUE, RecordError, Recorder};
+pub use ledger::Ledger;
+pub use recorder::{Gate, Job, QUEUE, RecordError, Recorder};
 pub use recording::{Finish, Recording};
+pub use spool::{Spool, SpoolError};
 
 /// How a request reached the gateway.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Mode {
     /// Through the intercepting proxy.
     Proxy,
@@ -28,7 +34,7 @@ pub enum Mode {
 }
 
 /// Whose credential went to the upstream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CredentialKind {
     /// None.
     None,
@@ -39,7 +45,7 @@ pub enum CredentialKind {
 }
 
 /// How an interception ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// The client has the whole reply.
@@ -83,7 +89,7 @@ stored!(CredentialKind { None = 0, "none"; Byok = 1, "byok"; Central = 2, "centr
 stored!(Outcome { Completed = 1, "completed"; Failed = 2, "failed"; Refused = 3, "refused"; Aborted = 4, "aborted"; });
 
 /// The beginning of an interception.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Started {
     /// The interception's id (UUIDv7).
     pub id: Uuid,
@@ -96,13 +102,13 @@ pub struct Started {
     /// The instance's name.
     pub provider: Arc<str>,
     /// The instance's kind.
-    pub kind: &'static str,
+    pub kind: Cow<'static, str>,
     /// The API that was called.
     pub api: Api,
     /// The model asked for.
     pub model: Option<String>,
     /// The client's name, version and own words.
-    pub client: &'static str,
+    pub client: Cow<'static, str>,
     /// The client's version.
     pub client_version: Option<String>,
     /// The `User-Agent` header.
@@ -130,7 +136,7 @@ pub struct Started {
 }
 
 /// The end of an interception.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Ended {
     /// The interception's id.
     pub id: Uuid,
@@ -157,10 +163,20 @@ pub struct Ended {
 }
 
 /// One step of an interception on its way to the store.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub enum Event {
     /// It began.
     Start(Box<Started>),
     /// It ended.
     End(Box<Ended>),
+}
+
+impl Event {
+    /// The interception that it is about.
+    pub fn id(&self) -> Uuid {
+        match self {
+            Event::Start(started) => started.id,
+            Event::End(ended) => ended.id,
+        }
+    }
 }

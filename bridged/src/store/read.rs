@@ -1,13 +1,15 @@
 //! Interceptions as the API shows them.
 
+use std::collections::HashMap;
+
 use providers::{Api, ThoughtSource, ToolKind, UsageSource};
-use rusqlite::types::Value;
-use rusqlite::{Connection, Row, params, params_from_iter};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::filter::{Conditions, Cursor, Filter, Page, Status};
+use super::content::{Content, Digest};
+use super::filter::{Cursor, Filter, Page, Question, Status, clause};
+use super::sql::{Batch, Columns, Database, Row, Sort};
 use super::{Store, StoreError};
 use crate::clock::Micros;
 use crate::record::{CredentialKind, Mode, Outcome};
@@ -15,8 +17,6 @@ use crate::record::{CredentialKind, Mode, Outcome};
 /// One interception (design: an answered request with all that is known of it).
 #[derive(Debug, Serialize)]
 pub struct InterceptionRow {
-    #[serde(skip)]
-    seq: i64,
     /// UUIDv7.
     pub id: Uuid,
     /// The id that the client saw.
@@ -96,6 +96,19 @@ pub struct InterceptionRow {
     pub tool_calls: Vec<ToolCallRow>,
     /// What the model thought aloud.
     pub thoughts: Vec<ThoughtRow>,
+    /// Whether prompt, arguments, thoughts or output were deleted, by their age or for the user's sake.
+    pub erased: bool,
+    #[serde(skip)]
+    pub(super) digests: Digests,
+}
+
+/// What the chain of records knows of the texts of an interception.
+#[derive(Debug, Default)]
+pub(super) struct Digests {
+    pub(super) prompt: Option<Digest>,
+    pub(super) output: Option<Digest>,
+    pub(super) arguments: Vec<Digest>,
+    pub(super) thoughts: Vec<Digest>,
 }
 
 /// Tokens of an interception.
@@ -155,12 +168,11 @@ impl Store {
         filter: Filter,
         page: Page,
     ) -> Result<(Vec<InterceptionRow>, Option<Cursor>), StoreError> {
-        self.ask(move |connection| {
-            let mut rows = select(connection, conditions(&filter, page.cursor), page.rows_read())?;
+        self.ask(move |database| {
+            let (sql, question) = page_of(database, &filter, page);
+            let mut rows = select(database, &sql, &question)?;
             let next = page.cut(&mut rows, |row| cursor_of(row.id));
-            for row in &mut rows {
-                nest(connection, row)?;
-            }
+            nest(database, &mut rows)?;
             Ok((rows, next))
         })
         .await
@@ -175,86 +187,116 @@ impl Store {
         id: Uuid,
         user: Option<String>,
     ) -> Result<Option<InterceptionRow>, StoreError> {
-        self.ask(move |connection| {
-            let filter = Filter {
-                user: user.into_iter().collect(),
-                ..Filter::default()
-            };
-            let mut conditions = conditions(&filter, None);
-            conditions.add("i.id = ?", id.as_bytes().to_vec());
-            let mut row = select(connection, conditions, 1)?.pop();
-            if let Some(row) = &mut row {
-                nest(connection, row)?;
-            }
-            Ok(row)
+        self.ask(move |database| {
+            let found = by_ids(database, &[id])?.pop();
+            Ok(found.filter(|row| user.is_none_or(|user| user == row.user)))
         })
         .await
     }
 }
 
-const COLUMNS: &str = "
-    i.seq, i.id, i.request_id, i.connect_id, (SELECT text FROM label WHERE id = i.user),
-    (SELECT text FROM label WHERE id = i.provider), (SELECT text FROM label WHERE id = i.kind), i.api,
-    (SELECT text FROM label WHERE id = i.model), (SELECT text FROM label WHERE id = i.model_answered),
-    (SELECT text FROM label WHERE id = i.client), (SELECT text FROM label WHERE id = i.client_version),
-    (SELECT text FROM label WHERE id = i.user_agent), s.id, i.thread_root, i.thread_parent, i.mode,
-    i.credential, i.credential_hint, i.status, i.outcome, i.error_kind, i.error_message, i.started_at,
-    i.first_token_at, i.ended_at, i.overhead_us, i.request_bytes, i.response_bytes, i.stream,
-    (SELECT text FROM label WHERE id = i.finish_reason), i.response_id, i.retries, p.text, p.truncated, o.text";
-
-fn select(
-    connection: &Connection,
-    conditions: Conditions,
-    limit: i64,
-) -> rusqlite::Result<Vec<InterceptionRow>> {
-    let sql = format!(
-        "SELECT {COLUMNS} FROM interception i JOIN session s ON s.seq = i.session
-         LEFT JOIN prompt p ON p.interception = i.seq LEFT JOIN output o ON o.interception = i.seq
-         {} ORDER BY i.id DESC LIMIT ?",
-        conditions.clause()
-    );
-    let mut statement = connection.prepare_cached(&sql)?;
-    let values = conditions.values.into_iter().chain([Value::from(limit)]);
-    statement.query_map(params_from_iter(values), row)?.collect()
+/// The interceptions with these ids, in no order.
+pub(super) fn by_ids(database: &mut dyn Database, ids: &[Uuid]) -> Result<Vec<InterceptionRow>, StoreError> {
+    let mut question = Question::default();
+    let marks: Vec<String> = ids.iter().map(|id| question.bind(*id)).collect();
+    let sql = format!("SELECT id FROM interception WHERE id IN ({})", marks.join(", "));
+    let mut rows = select(database, &sql, &question)?;
+    nest(database, &mut rows)?;
+    Ok(rows)
 }
 
-fn conditions(filter: &Filter, cursor: Option<Cursor>) -> Conditions {
-    let mut conditions = Conditions::default();
-    for (column, words) in [
-        ("i.user", &filter.user),
-        ("i.client", &filter.client),
-        ("i.provider", &filter.provider),
-        ("i.model", &filter.model),
-    ] {
-        conditions.add_any(
-            &format!("{column} IN (SELECT id FROM label WHERE text IN"),
-            words,
-            ")",
-        );
+/// The query of the ids of a page.
+pub(super) fn page_of(database: &mut dyn Database, filter: &Filter, page: Page) -> (String, Question) {
+    let mut question = Question::default();
+    let mut each = Vec::new();
+    let mut which = Vec::new();
+    let mut row: Vec<String> = Vec::new();
+    if !filter.session.is_empty() {
+        each.push("session f");
+        which.extend(question.any("f.id", &filter.session));
+        which.extend(question.any_label("f.who", &filter.user));
+        row.push("x.session = f.seq".to_owned());
+        let combos = question.combos("y", filter);
+        if !combos.is_empty() {
+            row.push(format!("x.combo IN (SELECT y.id FROM combo y {})", clause(&combos)));
+        }
+    } else {
+        if !filter.user.is_empty() {
+            each.push("label u");
+            which.extend(question.any("u.text", &filter.user));
+            row.push("x.who = u.id".to_owned());
+        }
+        let combos = question.combos("c", filter);
+        if !combos.is_empty() {
+            each.push("combo c");
+            which.extend(combos);
+            row.push("x.combo = c.id".to_owned());
+        }
     }
-    conditions.add_any(
-        "i.session IN (SELECT seq FROM session WHERE id IN",
-        &filter.session,
-        ")",
-    );
-    if !filter.status.is_empty() {
-        let state = |status: &Status| match status {
-            Status::InFlight => "i.outcome IS NULL".to_owned(),
-            Status::Ended(outcome) => format!("i.outcome = {}", outcome.code()),
-        };
-        let states: Vec<String> = filter.status.iter().map(state).collect();
-        conditions.add_plain(format!("({})", states.join(" OR ")));
-    }
+    row.extend(state_of(filter));
     if let Some(after) = filter.after {
-        conditions.add("i.started_at >= ?", after.0);
+        row.push(format!("x.started_at >= {}", question.bind(after.0)));
     }
     if let Some(before) = filter.before {
-        conditions.add("i.started_at < ?", before.0);
+        row.push(format!("x.started_at < {}", question.bind(before.0)));
     }
-    if let Some(Cursor(high, low)) = cursor {
-        conditions.add("i.id < ?", Uuid::from_u64_pair(high, low).as_bytes().to_vec());
+    if let Some(Cursor(high, low)) = page.cursor {
+        row.push(format!("x.id < {}", question.bind(Uuid::from_u64_pair(high, low))));
     }
-    conditions
+    let limit = question.bind(page.rows_read());
+    let few = format!("SELECT x.id FROM interception x {} ORDER BY x.id DESC LIMIT {limit}", clause(&row));
+    if each.is_empty() {
+        return (few, question);
+    }
+    let each = each.join(" CROSS JOIN ");
+    let from = database.dialect().few_of_each(&each, "interception", "i", "id", &few);
+    let sql = format!("SELECT i.id FROM {from} {} ORDER BY i.id DESC LIMIT {limit}", clause(&which));
+    (sql, question)
+}
+
+fn state_of(filter: &Filter) -> Option<String> {
+    let state = |status: &Status| match status {
+        Status::InFlight => "x.outcome IS NULL".to_owned(),
+        Status::Ended(outcome) => format!("x.outcome = {}", outcome.code()),
+    };
+    let states: Vec<String> = filter.status.iter().map(state).collect();
+    if states.is_empty() {
+        return None;
+    }
+    let completed = Status::Ended(Outcome::Completed);
+    // Said aloud, so that the index of what is not completed can be used.
+    let unusual = if filter.status.contains(&completed) {
+        ""
+    } else {
+        " AND (x.outcome IS NULL OR x.outcome <> 1)"
+    };
+    Some(format!("({}){unusual}", states.join(" OR ")))
+}
+
+const COLUMNS: &str = "
+    i.id, i.request_id, i.connect_id, (SELECT text FROM label WHERE id = i.who),
+    (SELECT text FROM label WHERE id = o.provider), (SELECT text FROM label WHERE id = o.kind), i.api,
+    (SELECT text FROM label WHERE id = o.model), (SELECT text FROM label WHERE id = i.model_answered),
+    (SELECT text FROM label WHERE id = o.client), (SELECT text FROM label WHERE id = i.client_version),
+    (SELECT text FROM label WHERE id = i.user_agent), s.id, i.thread_root, i.thread_parent,
+    i.mode, i.credential, i.credential_hint, i.status, i.outcome, i.error_kind, i.error_message, i.started_at,
+    i.first_token_at, i.ended_at, i.overhead_us, i.request_bytes, i.response_bytes, i.stream,
+    (SELECT text FROM label WHERE id = i.finish_reason), i.response_id, i.retries, p.body, p.truncated, t.body";
+
+/// The interceptions whose ids `ids` asks for, latest first.
+fn select(
+    database: &mut dyn Database,
+    ids: &str,
+    question: &Question,
+) -> Result<Vec<InterceptionRow>, StoreError> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM ({ids}) page CROSS JOIN interception i
+         JOIN session s ON s.seq = i.session JOIN combo o ON o.id = i.combo
+         LEFT JOIN prompt p ON p.interception = i.id LEFT JOIN output t ON t.interception = i.id
+         WHERE i.id = page.id ORDER BY i.id DESC"
+    );
+    let rows = database.query(&sql, &question.values)?;
+    rows.into_iter().map(row).collect()
 }
 
 fn cursor_of(id: Uuid) -> Cursor {
@@ -262,119 +304,189 @@ fn cursor_of(id: Uuid) -> Cursor {
     Cursor(high, low)
 }
 
-fn row(row: &Row<'_>) -> rusqlite::Result<InterceptionRow> {
-    let uuid = |index| row.get(index).map(Uuid::from_bytes);
-    let optional_uuid = |index| {
-        row.get::<_, Option<[u8; 16]>>(index)
-            .map(|id| id.map(Uuid::from_bytes))
-    };
-    let date = |index| {
-        row.get::<_, Option<i64>>(index)
-            .map(|at| at.map(|at| Micros(at).rfc3339()))
-    };
-    let started: i64 = row.get(23)?;
-    let ended: Option<i64> = row.get(25)?;
-    #[expect(clippy::cast_precision_loss, reason = "a request lasts far less than 2^52 µs")]
-    let duration_ms = ended.map(|ended| (ended - started) as f64 / 1_000.0);
-    Ok(InterceptionRow {
-        seq: row.get(0)?,
-        id: uuid(1)?,
-        request_id: uuid(2)?,
-        connect_id: optional_uuid(3)?,
-        user: row.get(4)?,
-        provider: row.get(5)?,
-        kind: row.get(6)?,
-        api: Api::from_code(row.get(7)?).map_or("unknown", Api::as_str),
-        model: row.get(8)?,
-        model_answered: row.get(9)?,
-        client: row.get(10)?,
-        client_version: row.get(11)?,
-        user_agent: row.get(12)?,
-        session_id: row.get(13)?,
-        thread_root_id: uuid(14)?,
-        thread_parent_id: optional_uuid(15)?,
-        mode: Mode::from_code(row.get(16)?).map_or("unknown", Mode::as_str),
-        credential_kind: CredentialKind::from_code(row.get(17)?).map_or("unknown", CredentialKind::as_str),
-        credential_hint: row.get(18)?,
-        status: row.get(19)?,
-        outcome: row
-            .get::<_, Option<u8>>(20)?
-            .and_then(Outcome::from_code)
-            .map(Outcome::as_str),
-        error_kind: row.get(21)?,
-        error_message: row.get(22)?,
-        started_at: Micros(started).rfc3339(),
-        first_token_at: date(24)?,
-        ended_at: date(25)?,
-        duration_ms,
-        overhead_us: row.get(26)?,
-        request_bytes: row.get(27)?,
-        response_bytes: row.get(28)?,
-        stream: row.get(29)?,
-        finish_reason: row.get(30)?,
-        response_id: row.get(31)?,
-        retries: row.get(32)?,
-        prompt: row.get(33)?,
-        prompt_truncated: row.get::<_, Option<bool>>(34)?.unwrap_or(false),
-        output: row.get(35)?,
+fn row(row: Row) -> Result<InterceptionRow, StoreError> {
+    let mut row = row.read();
+    let id = row.id()?;
+    let mut read = InterceptionRow {
+        id,
+        request_id: row.optional_id()?.unwrap_or(id),
+        connect_id: row.optional_id()?,
+        user: row.text()?,
+        provider: row.text()?,
+        kind: row.text()?,
+        api: row.code()?.and_then(Api::from_code).map_or("unknown", Api::as_str),
+        model: row.optional_text()?,
+        model_answered: row.optional_text()?,
+        client: row.text()?,
+        client_version: row.optional_text()?,
+        user_agent: row.optional_text()?,
+        session_id: row.text()?,
+        thread_root_id: row.optional_id()?.unwrap_or(id),
+        thread_parent_id: row.optional_id()?,
+        mode: row.code()?.and_then(Mode::from_code).map_or("unknown", Mode::as_str),
+        credential_kind: row
+            .code()?
+            .and_then(CredentialKind::from_code)
+            .map_or("unknown", CredentialKind::as_str),
+        credential_hint: row.optional_text()?,
+        status: row.optional_int()?.and_then(|status| u16::try_from(status).ok()),
+        outcome: row.code()?.and_then(Outcome::from_code).map(Outcome::as_str),
+        error_kind: row.optional_text()?,
+        error_message: row.optional_text()?,
+        started_at: String::new(),
+        first_token_at: None,
+        ended_at: None,
+        duration_ms: None,
+        overhead_us: None,
+        request_bytes: 0,
+        response_bytes: None,
+        stream: false,
+        finish_reason: None,
+        response_id: None,
+        retries: 0,
+        prompt: None,
+        prompt_truncated: false,
+        output: None,
         usage: Vec::new(),
         tool_calls: Vec::new(),
         thoughts: Vec::new(),
-    })
+        erased: false,
+        digests: Digests::default(),
+    };
+    read_reply(&mut read, &mut row)?;
+    Ok(read)
 }
 
-/// Fills in what hangs below an interception.
-fn nest(connection: &Connection, row: &mut InterceptionRow) -> rusqlite::Result<()> {
-    row.usage = connection
-        .prepare_cached(
-            "SELECT input, output, cache_read, cache_write, reasoning, extra, source, cost_micros
-             FROM usage WHERE interception = ?1 ORDER BY n",
-        )?
-        .query_map([row.seq], usage)?
-        .collect::<rusqlite::Result<_>>()?;
-    row.tool_calls = connection
-        .prepare_cached(
-            "SELECT t.id, l.text, t.kind, t.arguments, t.truncated, t.result
-             FROM tool_call t JOIN label l ON l.id = t.name WHERE t.interception = ?1 ORDER BY t.n",
-        )?
-        .query_map([row.seq], tool_call)?
-        .collect::<rusqlite::Result<_>>()?;
-    row.thoughts = connection
-        .prepare_cached("SELECT source, text FROM thought WHERE interception = ?1 ORDER BY n")?
-        .query_map(params![row.seq], |row| {
-            let source = ThoughtSource::from_code(row.get(0)?).map_or("unknown", ThoughtSource::as_str);
-            Ok(ThoughtRow {
-                source,
-                text: row.get(1)?,
-            })
-        })?
-        .collect::<rusqlite::Result<_>>()?;
+fn read_reply(read: &mut InterceptionRow, row: &mut Columns) -> Result<(), StoreError> {
+    let date = |at: Option<i64>| at.map(|at| Micros(at).rfc3339());
+    let started = row.int()?;
+    read.started_at = Micros(started).rfc3339();
+    read.first_token_at = date(row.optional_int()?);
+    let ended = row.optional_int()?;
+    read.ended_at = date(ended);
+    #[expect(clippy::cast_precision_loss, reason = "a request lasts far less than 2^52 µs")]
+    {
+        read.duration_ms = ended.map(|ended| ended.saturating_sub(started) as f64 / 1_000.0);
+    }
+    read.overhead_us = row.optional_int()?;
+    read.request_bytes = row.int()?;
+    read.response_bytes = row.optional_int()?;
+    read.stream = row.truth()?;
+    read.finish_reason = row.optional_text()?;
+    read.response_id = row.optional_text()?;
+    read.retries = u32::try_from(row.optional_int()?.unwrap_or(0)).unwrap_or(u32::MAX);
+    let prompt = row.optional_blob()?;
+    read.prompt_truncated = row.truth()?;
+    let output = row.optional_blob()?;
+    if let Some(body) = prompt {
+        (read.prompt, read.digests.prompt) = read.open(&body).map(|(text, digest)| (text, Some(digest)))?;
+    }
+    if let Some(body) = output {
+        (read.output, read.digests.output) = read.open(&body).map(|(text, digest)| (text, Some(digest)))?;
+    }
     Ok(())
 }
 
-fn usage(row: &Row<'_>) -> rusqlite::Result<UsageRow> {
+impl InterceptionRow {
+    /// Reads a body that belongs to this interception.
+    fn open(&mut self, body: &[u8]) -> Result<(Option<String>, Digest), StoreError> {
+        let content = Content::read(body)?;
+        let digest = content.digest();
+        let text = content.text();
+        self.erased |= text.is_none();
+        Ok((text, digest))
+    }
+}
+
+const USAGE: Batch = Batch {
+    columns: &[("id", Sort::Blob)],
+    body: "SELECT u.interception, u.input, u.output, u.cache_read, u.cache_write, u.reasoning, u.extra, u.source,
+            u.cost_micros
+        FROM batch CROSS JOIN usage u WHERE u.interception = batch.id ORDER BY u.interception, u.n",
+};
+const CALLS: Batch = Batch {
+    columns: &[("id", Sort::Blob)],
+    body: "SELECT t.interception, t.id, l.text, t.kind, t.body, t.truncated, t.result
+        FROM batch CROSS JOIN tool_call t JOIN label l ON l.id = t.name
+        WHERE t.interception = batch.id ORDER BY t.interception, t.n",
+};
+const THOUGHTS: Batch = Batch {
+    columns: &[("id", Sort::Blob)],
+    body: "SELECT t.interception, t.source, t.body FROM batch CROSS JOIN thought t
+        WHERE t.interception = batch.id ORDER BY t.interception, t.n",
+};
+
+/// Reads what hangs on interceptions.
+fn nest(database: &mut dyn Database, rows: &mut [InterceptionRow]) -> Result<(), StoreError> {
+    let ids = |rows: &[InterceptionRow]| rows.iter().map(|row| vec![row.id.into()]).collect();
+    let usage = database.batch(&USAGE, ids(rows))?;
+    let calls = database.batch(&CALLS, ids(rows))?;
+    let thoughts = database.batch(&THOUGHTS, ids(rows))?;
+    let mut places: HashMap<Uuid, &mut InterceptionRow> = rows.iter_mut().map(|row| (row.id, row)).collect();
+    for found in usage {
+        let mut found = found.read();
+        if let Some(row) = places.get_mut(&found.id()?) {
+            row.usage.push(read_usage(&mut found)?);
+        }
+    }
+    for found in calls {
+        let mut found = found.read();
+        if let Some(row) = places.get_mut(&found.id()?) {
+            row.read_call(&mut found)?;
+        }
+    }
+    for found in thoughts {
+        let mut found = found.read();
+        if let Some(row) = places.get_mut(&found.id()?) {
+            row.read_thought(&mut found)?;
+        }
+    }
+    Ok(())
+}
+
+fn read_usage(row: &mut Columns) -> Result<UsageRow, StoreError> {
     Ok(UsageRow {
-        input: row.get(0)?,
-        output: row.get(1)?,
-        cache_read: row.get(2)?,
-        cache_write: row.get(3)?,
-        reasoning: row.get(4)?,
-        extra: row
-            .get::<_, Option<String>>(5)?
-            .and_then(|text| RawValue::from_string(text).ok()),
-        source: UsageSource::from_code(row.get(6)?).map_or("unknown", UsageSource::as_str),
-        cost_micros: row.get(7)?,
+        input: row.int()?,
+        output: row.int()?,
+        cache_read: row.int()?,
+        cache_write: row.int()?,
+        reasoning: row.int()?,
+        extra: row.optional_text()?.and_then(|text| RawValue::from_string(text).ok()),
+        source: row
+            .code()?
+            .and_then(UsageSource::from_code)
+            .map_or("unknown", UsageSource::as_str),
+        cost_micros: row.optional_int()?,
     })
 }
 
-fn tool_call(row: &Row<'_>) -> rusqlite::Result<ToolCallRow> {
-    let result: Option<bool> = row.get(5)?;
-    Ok(ToolCallRow {
-        id: row.get(0)?,
-        name: row.get(1)?,
-        kind: ToolKind::from_code(row.get(2)?).map_or("unknown", ToolKind::as_str),
-        arguments: row.get(3)?,
-        truncated: row.get(4)?,
-        result: result.map(|is_error| if is_error { "error" } else { "ok" }),
-    })
+impl InterceptionRow {
+    fn read_call(&mut self, row: &mut Columns) -> Result<(), StoreError> {
+        let (id, name) = (row.text()?, row.text()?);
+        let kind = row.code()?.and_then(ToolKind::from_code);
+        let (arguments, digest) = self.open(&row.blob()?)?;
+        let truncated = row.truth()?;
+        let result = row.optional_int()?;
+        self.digests.arguments.push(digest);
+        self.tool_calls.push(ToolCallRow {
+            id,
+            name,
+            kind: kind.map_or("unknown", ToolKind::as_str),
+            arguments: arguments.unwrap_or_default(),
+            truncated,
+            result: result.map(|failed| if failed == 0 { "ok" } else { "error" }),
+        });
+        Ok(())
+    }
+
+    fn read_thought(&mut self, row: &mut Columns) -> Result<(), StoreError> {
+        let source = row.code()?.and_then(ThoughtSource::from_code);
+        let (text, digest) = self.open(&row.blob()?)?;
+        self.digests.thoughts.push(digest);
+        self.thoughts.push(ThoughtRow {
+            source: source.map_or("unknown", ThoughtSource::as_str),
+            text: text.unwrap_or_default(),
+        });
+        Ok(())
+    }
 }

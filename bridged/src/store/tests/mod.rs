@@ -9,39 +9,139 @@ use uuid::Uuid;
 
 use super::*;
 use crate::clock::{Clock, Micros};
-use crate::config::{Content, Durability, RecordConfig, WhenFull};
+use crate::config::{Content, Durability, PostgresUrl, RecordConfig, StoreConfig, StoreLocation, WhenFull};
 use crate::metrics::Metrics;
-use crate::record::{CredentialKind, Ended, Mode, Outcome, QUEUE, Recorder, Started};
+use crate::record::{CredentialKind, Ended, Event, Gate, Mode, Outcome, QUEUE, Recorder, Started};
+
+#[path = "../../../../tests/support/postgres.rs"]
+mod postgres;
+
+/// The database that a test runs on.
+#[derive(Clone, Copy)]
+enum Kind {
+    Sqlite,
+    Postgres,
+}
+
+/// A database that lives as long as its test.
+struct Home {
+    folder: tempfile::TempDir,
+    location: StoreLocation,
+    _server: Option<Arc<std::sync::Mutex<postgres::Postgres>>>,
+}
+
+/// The server that all tests share while any of them runs.
+static SERVER: std::sync::Mutex<std::sync::Weak<std::sync::Mutex<postgres::Postgres>>> =
+    std::sync::Mutex::new(std::sync::Weak::new());
+
+impl Kind {
+    /// An empty database; none where the server is not installed.
+    fn home(self) -> Option<Home> {
+        let folder = tempfile::tempdir().unwrap();
+        if let Kind::Sqlite = self {
+            return Some(Home {
+                location: StoreLocation::Sqlite(folder.path().join("test.db")),
+                folder,
+                _server: None,
+            });
+        }
+        let mut shared = SERVER.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let server = match shared.upgrade() {
+            Some(server) => server,
+            None => {
+                let server = Arc::new(std::sync::Mutex::new(postgres::Postgres::start()?));
+                *shared = Arc::downgrade(&server);
+                server
+            }
+        };
+        let name = format!("t{}", Uuid::now_v7().simple());
+        let url = server.lock().unwrap().database(&name);
+        Some(Home {
+            folder,
+            location: StoreLocation::Postgres(PostgresUrl::parse(&url).unwrap()),
+            _server: Some(server),
+        })
+    }
+}
+
+/// Every test here runs on both databases.
+macro_rules! on_both {
+    ($($name:ident)+) => {
+        mod on_sqlite {$(
+            #[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                super::$name(super::Kind::Sqlite.home().unwrap()).await;
+            }
+        )+}
+        mod on_postgres {$(
+            #[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                if let Some(home) = super::Kind::Postgres.home() {
+                    super::$name(home).await;
+                }
+            }
+        )+}
+    };
+}
+
+on_both! {
+    what_is_recorded_can_be_read
+    an_event_that_comes_twice_counts_once
+    an_end_may_come_before_its_start
+    tool_results_chain_requests_into_a_thread
+    a_thread_is_found_within_one_batch
+    users_with_the_same_session_id_stay_apart
+    pages_neither_skip_nor_repeat
+    filters_hold_together
+    what_a_dead_process_left_open_is_aborted
+    an_end_from_a_process_thought_dead_counts
+    metadata_only_keeps_no_text
+    tokens_are_found_by_hash_and_never_stored
+    a_newer_schema_is_refused
+    odd_texts_are_kept
+}
 
 /// A store with its writer; `close` waits until everything is written.
 struct Fixture {
-    folder: tempfile::TempDir,
+    home: Home,
     store: Store,
     recorder: Recorder,
     writer: Writer,
 }
 
-fn open(folder: tempfile::TempDir, content: Content) -> Fixture {
-    let store = Store::open(&folder.path().join("test.db")).unwrap();
+async fn open(home: Home, content: Content) -> Fixture {
+    let config = StoreConfig {
+        location: home.location.clone(),
+        extra_ca: Vec::new(),
+    };
+    let store = Store::open(&config).await.unwrap();
     let metrics = Metrics::new().unwrap().record;
     let (queue, jobs) = mpsc::channel(QUEUE);
     let config = RecordConfig {
         content,
         durability: Durability::Strict,
         when_full: WhenFull::Refuse,
+        spool_max: 1 << 20,
     };
-    let writer = Writer::start(&store, jobs, config.durability, metrics.clone(), &Clock::system()).unwrap();
-    let recorder = Recorder::new(queue, config, metrics, TaskTracker::new());
+    let writing = WriterConfig {
+        durability: config.durability,
+        when_full: config.when_full,
+        spool: home.folder.path().join("spool"),
+        spool_max: config.spool_max,
+    };
+    let gate = Gate::default();
+    let writer = Writer::start(&store, jobs, writing, (metrics.clone(), gate.clone()), &Clock::system()).unwrap();
+    let recorder = Recorder::new(queue, config, metrics, TaskTracker::new(), gate);
     Fixture {
-        folder,
+        home,
         store,
         recorder,
         writer,
     }
 }
 
-fn fresh() -> Fixture {
-    open(tempfile::tempdir().unwrap(), Content::Prompts)
+async fn fresh(home: Home) -> Fixture {
+    open(home, Content::Prompts).await
 }
 
 impl Fixture {
@@ -53,10 +153,11 @@ impl Fixture {
         self.recorder.end(ended).unwrap().await.unwrap();
     }
 
-    fn close(self) -> tempfile::TempDir {
+    async fn close(self) -> Home {
         drop(self.recorder);
-        self.writer.join();
-        self.folder
+        let writer = self.writer;
+        tokio::task::spawn_blocking(move || writer.join()).await.unwrap();
+        self.home
     }
 }
 
@@ -67,10 +168,10 @@ fn started(user: &str, session: Option<&str>, prompt: &str) -> Started {
         connect_id: None,
         user: Arc::from(user),
         provider: Arc::from("openai"),
-        kind: "openai",
+        kind: "openai".into(),
         api: Api::ChatCompletions,
         model: Some("gpt-5.5".to_owned()),
-        client: "Codex",
+        client: "Codex".into(),
         client_version: Some("0.169.0".to_owned()),
         user_agent: Some("codex_exec/0.169.0".to_owned()),
         session_id: session.map(str::to_owned),
@@ -129,9 +230,8 @@ const PAGE: Page = Page {
     limit: 50,
 };
 
-#[tokio::test]
-async fn what_is_recorded_can_be_read() {
-    let fixture = fresh();
+async fn what_is_recorded_can_be_read(home: Home) {
+    let fixture = fresh(home).await;
     let start = started("ann", Some("s1"), "hello");
     let id = start.id;
     fixture.start(start).await;
@@ -164,9 +264,8 @@ async fn what_is_recorded_can_be_read() {
     assert!(next.is_none());
 }
 
-#[tokio::test]
-async fn an_event_that_comes_twice_counts_once() {
-    let fixture = fresh();
+async fn an_event_that_comes_twice_counts_once(home: Home) {
+    let fixture = fresh(home).await;
     let start = started("ann", Some("s1"), "hello");
     let (id, again) = (
         start.id,
@@ -190,9 +289,8 @@ async fn an_event_that_comes_twice_counts_once() {
     assert_eq!(row.outcome, Some("completed"));
 }
 
-#[tokio::test]
-async fn tool_results_chain_requests_into_a_thread() {
-    let fixture = fresh();
+async fn tool_results_chain_requests_into_a_thread(home: Home) {
+    let fixture = fresh(home).await;
     let first = started("ann", None, "look at the file");
     let root = first.id;
     fixture.start(first).await;
@@ -249,9 +347,8 @@ async fn tool_results_chain_requests_into_a_thread() {
     assert_eq!(threads[0].interceptions, [root, second_id]);
 }
 
-#[tokio::test]
-async fn users_with_the_same_session_id_stay_apart() {
-    let fixture = fresh();
+async fn users_with_the_same_session_id_stay_apart(home: Home) {
+    let fixture = fresh(home).await;
     fixture.start(started("ann", Some("same"), "a")).await;
     fixture.start(started("bob", Some("same"), "b")).await;
     let found = fixture
@@ -272,9 +369,8 @@ async fn users_with_the_same_session_id_stay_apart() {
     );
 }
 
-#[tokio::test]
-async fn pages_neither_skip_nor_repeat() {
-    let fixture = fresh();
+async fn pages_neither_skip_nor_repeat(home: Home) {
+    let fixture = fresh(home).await;
     for number in 0..25 {
         fixture
             .start(started("ann", Some(&format!("s{number}")), "x"))
@@ -325,9 +421,8 @@ async fn pages_neither_skip_nor_repeat() {
     assert_eq!(ids.len(), first.len() + second.len());
 }
 
-#[tokio::test]
-async fn filters_hold_together() {
-    let fixture = fresh();
+async fn filters_hold_together(home: Home) {
+    let fixture = fresh(home).await;
     let start = started("ann", Some("s1"), "x");
     let id = start.id;
     fixture.start(start).await;
@@ -370,42 +465,36 @@ async fn filters_hold_together() {
     assert_eq!(sessions.len(), 2);
 }
 
-#[tokio::test]
-async fn what_a_dead_process_left_open_is_aborted() {
-    let fixture = fresh();
+async fn what_a_dead_process_left_open_is_aborted(home: Home) {
+    let fixture = fresh(home).await;
     let start = started("ann", None, "x");
     let id = start.id;
     fixture.start(start).await;
-    let folder = fixture.close();
-    let again = open(folder, Content::Prompts);
-    let row = again.store.interception(id, None).await.unwrap().unwrap();
-    assert_eq!(
-        (row.outcome, row.error_kind.as_deref()),
-        (Some("aborted"), Some("gateway_stopped"))
-    );
+    let home = fixture.close().await;
+    let again = open(home, Content::Prompts).await;
+    assert_eq!(again.aborted(id).await.error_kind.as_deref(), Some("gateway_stopped"));
 }
 
-#[tokio::test]
-async fn metadata_only_keeps_no_text() {
-    let fixture = open(tempfile::tempdir().unwrap(), Content::Metadata);
+async fn metadata_only_keeps_no_text(home: Home) {
+    let fixture = open(home, Content::Metadata).await;
     let start = started("ann", Some("s"), "planted-prompt");
     let id = start.id;
     fixture.start(start).await;
     let mut end = ended(id);
     end.facts.as_mut().unwrap().tool_calls = vec![call("call_1")];
     fixture.end(end).await;
-    let folder = fixture.close();
-    for entry in std::fs::read_dir(folder.path()).unwrap() {
-        let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+    let home = fixture.close().await;
+    let row = again(&home).await.interception(id, None).await.unwrap().unwrap();
+    assert_eq!((row.prompt, row.tool_calls[0].arguments.as_str()), (None, ""));
+    for bytes in home.files() {
         for planted in [&b"planted-prompt"[..], b"secret"] {
             assert!(!bytes.windows(planted.len()).any(|window| window == planted));
         }
     }
 }
 
-#[tokio::test]
-async fn tokens_are_found_by_hash_and_never_stored() {
-    let fixture = fresh();
+async fn tokens_are_found_by_hash_and_never_stored(home: Home) {
+    let fixture = fresh(home).await;
     let now = Micros(5);
     let new = NewToken {
         user: "ann".to_owned(),
@@ -432,11 +521,145 @@ async fn tokens_are_found_by_hash_and_never_stored() {
         tokens.find(secret.expose(), Micros(99)).await.is_none(),
         "revoked"
     );
-    let folder = fixture.close();
-    let bytes = std::fs::read(folder.path().join("test.db")).unwrap();
-    assert!(
-        !bytes
-            .windows(secret.expose().len())
-            .any(|window| window == secret.expose().as_bytes())
+    let home = fixture.close().await;
+    for bytes in home.files() {
+        let secret = secret.expose().as_bytes();
+        assert!(!bytes.windows(secret.len()).any(|window| window == secret));
+    }
+}
+
+/// The store of a home, without a writer.
+async fn again(home: &Home) -> Store {
+    let config = StoreConfig {
+        location: home.location.clone(),
+        extra_ca: Vec::new(),
+    };
+    Store::open(&config).await.unwrap()
+}
+
+impl Home {
+    /// The contents of the files that a database of this machine consists of.
+    fn files(&self) -> Vec<Vec<u8>> {
+        let entries = std::fs::read_dir(self.folder.path()).unwrap();
+        let paths = entries.map(|entry| entry.unwrap().path());
+        paths.filter(|path| path.is_file()).map(|path| std::fs::read(path).unwrap()).collect()
+    }
+}
+
+async fn an_end_may_come_before_its_start(home: Home) {
+    let fixture = fresh(home).await;
+    let start = started("ann", Some("s1"), "hello");
+    let id = start.id;
+    fixture.end(ended(id)).await;
+    assert!(fixture.store.interception(id, None).await.unwrap().is_none());
+    fixture.start(start).await;
+    let row = fixture.store.interception(id, None).await.unwrap().unwrap();
+    assert_eq!((row.outcome, row.usage.len()), (Some("completed"), 1));
+    let (sessions, _) = fixture.store.sessions(Filter::default(), PAGE).await.unwrap();
+    assert_eq!((sessions[0].interceptions, sessions[0].usage.input), (1, 10));
+}
+
+/// Writes events as one batch, by a process of its own.
+async fn write_batch(store: &Store, events: Vec<Event>) {
+    let write = move |database: &mut dyn Database| {
+        sql::transaction(database, |database| {
+            let (instance, head) = lease::enter(database, Uuid::now_v7())?;
+            write::write(database, &mut write::Memory::new(instance, head), &events)
+        })
+    };
+    store.ask(write).await.unwrap();
+}
+
+/// The events of a thread of `length` requests, each of which answers the one before.
+fn thread(length: usize) -> Vec<Event> {
+    let mut events = Vec::new();
+    for number in 0..length {
+        let answers = (number > 0).then(|| ToolResult {
+            call_id: format!("call_{}", number - 1),
+            is_error: None,
+        });
+        let start = Started {
+            tool_results: answers.into_iter().collect(),
+            ..started("ann", None, "next")
+        };
+        let mut end = ended(start.id);
+        end.facts.as_mut().unwrap().tool_calls = vec![call(&format!("call_{number}"))];
+        events.extend([Event::Start(Box::new(start)), Event::End(Box::new(end))]);
+    }
+    events
+}
+
+async fn a_thread_is_found_within_one_batch(home: Home) {
+    let store = again(&home).await;
+    let events = thread(5);
+    let root = events[0].id();
+    write_batch(&store, events).await;
+    let found = store.session(root.to_string(), Vec::new()).await.unwrap();
+    let (session, threads) = &found[0];
+    assert_eq!((session.interceptions, session.threads, session.tool_calls), (5, 1, 5));
+    assert_eq!(threads[0].interceptions.len(), 5);
+}
+
+async fn an_end_from_a_process_thought_dead_counts(home: Home) {
+    let fixture = fresh(home).await;
+    let start = started("ann", Some("s"), "x");
+    let id = start.id;
+    fixture.start(start).await;
+    let home = fixture.close().await;
+    let fixture = fresh(home).await;
+    let row = fixture.aborted(id).await;
+    assert_eq!(row.error_kind.as_deref(), Some("gateway_stopped"));
+    fixture.end(ended(id)).await;
+    let row = fixture.store.interception(id, None).await.unwrap().unwrap();
+    assert_eq!((row.outcome, row.error_kind), (Some("completed"), None));
+    let (sessions, _) = fixture.store.sessions(Filter::default(), PAGE).await.unwrap();
+    assert_eq!(sessions[0].usage.input, 10);
+}
+
+impl Fixture {
+    /// An interception, once somebody has aborted it.
+    async fn aborted(&self, id: Uuid) -> InterceptionRow {
+        for _ in 0..500 {
+            let row = self.store.interception(id, None).await.unwrap().unwrap();
+            if row.outcome == Some("aborted") {
+                return row;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        panic!("it was not aborted");
+    }
+}
+
+async fn a_newer_schema_is_refused(home: Home) {
+    let store = again(&home).await;
+    store
+        .ask(|database| database.execute("UPDATE version SET number = 99 WHERE of = 'schema'", &[]))
+        .await
+        .unwrap();
+    let config = StoreConfig {
+        location: home.location.clone(),
+        extra_ca: Vec::new(),
+    };
+    let refused = Store::open(&config).await.unwrap_err();
+    assert!(matches!(refused, OpenError::Newer { found: 99, .. }), "{refused:?}");
+    assert!(!format!("{refused:?} {refused}").contains("hunter2"));
+}
+
+async fn odd_texts_are_kept(home: Home) {
+    let fixture = fresh(home).await;
+    let start = Started {
+        model: Some("m".repeat(5_000)),
+        prompt: Some("a\0b '; DROP TABLE session; -- \u{1F98A} ?1".to_owned()),
+        session_id: Some("s\0".repeat(3_000)),
+        ..started("o'brien\0", None, "")
+    };
+    let id = start.id;
+    fixture.start(start).await;
+    let row = fixture.store.interception(id, None).await.unwrap().unwrap();
+    assert_eq!(
+        row.prompt.as_deref(),
+        Some("a\u{fffd}b '; DROP TABLE session; -- \u{1F98A} ?1")
     );
+    assert_eq!(row.user, "o'brien\u{fffd}");
+    assert!(row.model.unwrap().ends_with('…'));
 }
