@@ -1,7 +1,7 @@
 //! Which client sent a request, in which version and session, told from its headers.
 //!
 //! An open list: rules are data, the first that fits wins, what fits none is `Unknown`. A session id comes only
-//! from the headers of the client that was recognised, never by another client's rule.
+//! from the headers of the client that was recognised, never by another client's rule; so do the ids of sub-agents.
 
 mod rules;
 
@@ -19,22 +19,10 @@ pub struct Client {
     pub version: Option<String>,
     /// Its own id of the session, if it sends one.
     pub session_id: Option<String>,
-    /// Its own id of the sub-agent that asks; none where the main agent does.
+    /// Its own id of the sub-agent that asks, if one does.
     pub agent_id: Option<String>,
-    /// Its own id of the agent that started that one.
+    /// The agent that started that sub-agent, if it says so.
     pub parent_agent_id: Option<String>,
-}
-
-impl Client {
-    fn new(name: &'static str, version: Option<String>) -> Client {
-        Client {
-            name,
-            version,
-            session_id: None,
-            agent_id: None,
-            parent_agent_id: None,
-        }
-    }
 }
 
 /// The name of a client that no rule knows.
@@ -53,20 +41,38 @@ pub fn detect(headers: &HeaderMap) -> Client {
     first_fit(RULES, headers, agent)
         .or_else(|| sdk(headers, agent))
         .or_else(|| first_fit(LIBRARIES, headers, agent))
-        .unwrap_or_else(|| Client::new(UNKNOWN, product_version(agent)))
+        .unwrap_or_else(|| Client {
+            version: product_version(agent),
+            ..Client::named(UNKNOWN)
+        })
 }
 
 fn first_fit(rules: &[Rule], headers: &HeaderMap, agent: &str) -> Option<Client> {
     let rule = rules
         .iter()
         .find(|rule| rule.marks.iter().any(|mark| mark.fits(headers, agent)))?;
-    let id = |names: &[&str]| names.iter().find_map(|name| session_id(text(headers, name)?));
+    let first = |names: &[&str]| names.iter().find_map(|name| session_id(text(headers, name)?));
+    let session_id = first(rule.sessions);
     Some(Client {
-        session_id: id(rule.sessions),
-        agent_id: id(rule.agents),
-        parent_agent_id: id(rule.parent_agents),
-        ..Client::new(rule.name, rule.version(headers, agent))
+        version: rule.version(headers, agent),
+        // The main agent may bear the session's name.
+        agent_id: first(rule.agents).filter(|id| session_id.as_ref() != Some(id)),
+        session_id,
+        parent_agent_id: first(rule.parents),
+        ..Client::named(rule.name)
     })
+}
+
+impl Client {
+    const fn named(name: &'static str) -> Client {
+        Client {
+            name,
+            version: None,
+            session_id: None,
+            agent_id: None,
+            parent_agent_id: None,
+        }
+    }
 }
 
 /// The generated SDKs of both vendors name their language in a header and the vendor in the user agent.
@@ -80,7 +86,10 @@ fn sdk(headers: &HeaderMap, agent: &str) -> Option<Client> {
         _ => sdk.other,
     };
     let version = text(headers, "x-stainless-package-version").and_then(version);
-    Some(Client::new(name, version))
+    Some(Client {
+        version,
+        ..Client::named(name)
+    })
 }
 
 impl Mark {

@@ -42,7 +42,14 @@ impl Postgres {
         };
         let made = server
             .command("initdb")
-            .args(["--username=causeway", "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C", "-D"])
+            .args([
+                "--username=causeway",
+                "--auth=trust",
+                "--no-sync",
+                "--encoding=UTF8",
+                "--locale=C",
+                "-D",
+            ])
             .arg(server.data())
             .output()
             .expect("initdb runs");
@@ -55,7 +62,15 @@ impl Postgres {
     pub(crate) fn database(&self, name: &str) -> String {
         let made = self
             .command("createdb")
-            .args(["-h", "127.0.0.1", "-U", "causeway", "-p", &self.port.to_string(), name])
+            .args([
+                "-h",
+                "127.0.0.1",
+                "-U",
+                "causeway",
+                "-p",
+                &self.port.to_string(),
+                name,
+            ])
             .output()
             .expect("createdb runs");
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
@@ -70,7 +85,12 @@ impl Postgres {
             .arg("-D")
             .arg(self.data())
             .args(["-p", &self.port.to_string()])
-            .args(["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="])
+            .args([
+                "-c",
+                "listen_addresses=127.0.0.1",
+                "-c",
+                "unix_socket_directories=",
+            ])
             .args(["-c", "fsync=off", "-c", "max_connections=60"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -86,8 +106,12 @@ impl Postgres {
 
     /// Ends the server as a crash would, losing nothing that was committed.
     pub(crate) fn stop(&mut self) {
-        let Some(mut child) = self.child.take() else { return };
-        let signalled = Command::new("kill").args(["-QUIT", &child.id().to_string()]).status();
+        let Some(mut child) = self.child.take() else {
+            return;
+        };
+        let signalled = Command::new("kill")
+            .args(["-QUIT", &child.id().to_string()])
+            .status();
         if !signalled.is_ok_and(|status| status.success()) {
             let _ = child.kill();
         }
@@ -111,7 +135,9 @@ impl Postgres {
         let mut command = Command::new(self.programs.join(program));
         command.current_dir(self.folder.path());
         #[cfg(unix)]
-        if std::os::unix::fs::MetadataExt::uid(&self.folder.path().metadata().expect("the folder is there")) == NOBODY {
+        if std::os::unix::fs::MetadataExt::uid(&self.folder.path().metadata().expect("the folder is there"))
+            == NOBODY
+        {
             std::os::unix::process::CommandExt::uid(&mut command, NOBODY);
             std::os::unix::process::CommandExt::gid(&mut command, NOBODY);
         }

@@ -4,6 +4,8 @@
 //! `Problems`: every problem found, each with its file, key path and cure. Holding a `Config` is proof that
 //! it was checked. Defaults sit beside their reasons in the conversions here.
 
+mod calls;
+mod price;
 mod provider;
 mod scalar;
 mod source;
@@ -13,10 +15,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use providers::OwnPrice;
 use serde::Deserialize;
 
 use crate::secret::Secret;
 
+pub use calls::{CallConfig, OnAbort, OnAbortFile};
+pub use price::PriceFile;
 pub use provider::{Byok, ProviderConfig, ProviderFile, WebSockets};
 pub use scalar::{ByteSize, Span};
 pub use source::{ConfigError, Problems, Source};
@@ -123,6 +128,8 @@ pub struct File {
     pub record: RecordFile,
     /// `[[provider]]`
     pub providers: Vec<ProviderFile>,
+    /// `[[price]]`
+    pub prices: Vec<PriceFile>,
 }
 
 /// How providers are reached.
@@ -170,6 +177,8 @@ pub struct Config {
     pub record: RecordConfig,
     /// The provider instances, built-in ones first.
     pub providers: Vec<ProviderConfig>,
+    /// The operator's own prices.
+    pub prices: Vec<OwnPrice>,
 }
 
 impl Config {
@@ -177,6 +186,8 @@ impl Config {
     /// when there are none.
     pub fn build(file: &File, source: &Source, problems: &mut Problems) -> Config {
         let upstream = upstream(&file.upstream, source, problems);
+        let content = file.record.content.unwrap_or(Content::Prompts);
+        let providers = provider::build(&file.providers, content, source, problems);
         Config {
             listen: address(
                 file.bridge.listen.as_deref(),
@@ -196,13 +207,14 @@ impl Config {
             spool: source.in_data_dir("spool"),
             upstream,
             record: RecordConfig {
-                content: file.record.content.unwrap_or(Content::Prompts),
+                content,
                 durability: file.record.durability.unwrap_or(Durability::Strict),
                 when_full: file.record.when_full.unwrap_or(WhenFull::Refuse),
                 // Some hundred thousand requests; enough for the outage of a night.
                 spool_max: file.record.spool_max.map_or(1 << 30, |size| size.bytes() as u64),
             },
-            providers: provider::build(&file.providers, source, problems),
+            prices: price::build(&file.prices, &providers, problems),
+            providers,
         }
     }
 }

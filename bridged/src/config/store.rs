@@ -95,7 +95,8 @@ mod tests {
 
     #[test]
     fn an_address_shows_no_password() {
-        let url = PostgresUrl::parse("postgres://ann:hunter2@db.corp:5433/records?sslmode=verify-full").unwrap();
+        let url =
+            PostgresUrl::parse("postgres://ann:hunter2@db.corp:5433/records?sslmode=verify-full").unwrap();
         let shown = format!("{url:?}");
         assert!(shown.contains("db.corp") && !shown.contains("hunter2"), "{shown}");
         assert_eq!(url.config().get_dbname(), Some("records"));

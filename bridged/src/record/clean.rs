@@ -25,6 +25,8 @@ pub(super) fn started(started: &mut Started) {
         &mut started.client_version,
         &mut started.user_agent,
         &mut started.session_id,
+        &mut started.agent_id,
+        &mut started.parent_agent_id,
     ] {
         optional(word, WORD);
     }

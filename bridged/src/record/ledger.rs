@@ -96,9 +96,7 @@ impl Ledger {
         change(&mut counts);
         let placed = counts.written + counts.lost + counts.refused + counts.in_spool + counts.held;
         self.metrics.in_spool.set(float(counts.in_spool));
-        self.metrics
-            .unaccounted
-            .set(float(counts.taken) - float(placed));
+        self.metrics.unaccounted.set(float(counts.taken) - float(placed));
     }
 
     fn lock(&self) -> MutexGuard<'_, Counts> {

@@ -100,6 +100,14 @@ impl Recorder {
         &self.config
     }
 
+    /// The same recorder for calls of which so much text is kept.
+    #[must_use]
+    pub fn keeping(&self, content: Content) -> Recorder {
+        let mut recorder = self.clone();
+        recorder.config.content = content;
+        recorder
+    }
+
     /// Records the beginning of an interception; in strict mode waits until it is kept.
     ///
     /// # Errors
@@ -135,12 +143,18 @@ impl Recorder {
         }
         // Counted first: the writer may take it out at once.
         self.metrics.queued.increment(1.0);
-        self.queue.try_send(Job::Write { event, committed }).map_err(|_| {
-            self.metrics.queued.decrement(1.0);
-            let not_kept = if refuses { &self.metrics.refused } else { &self.metrics.lost };
-            not_kept.increment(1);
-            RecordError::Full
-        })?;
+        self.queue
+            .try_send(Job::Write { event, committed })
+            .map_err(|_| {
+                self.metrics.queued.decrement(1.0);
+                let not_kept = if refuses {
+                    &self.metrics.refused
+                } else {
+                    &self.metrics.lost
+                };
+                not_kept.increment(1);
+                RecordError::Full
+            })?;
         Ok(wait)
     }
 

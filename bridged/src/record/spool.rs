@@ -81,7 +81,15 @@ impl Spool {
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
         builder.create(folder)?;
         let mut numbers: Vec<u64> = fs::read_dir(folder)?
-            .filter_map(|entry| entry.ok()?.file_name().to_str()?.strip_suffix(".seg")?.parse().ok())
+            .filter_map(|entry| {
+                entry
+                    .ok()?
+                    .file_name()
+                    .to_str()?
+                    .strip_suffix(".seg")?
+                    .parse()
+                    .ok()
+            })
             .collect();
         numbers.sort_unstable();
         let mut spool = Spool {
@@ -99,7 +107,11 @@ impl Spool {
                 continue;
             }
             spool.events += events;
-            spool.segments.push_back(Segment { number, bytes, events });
+            spool.segments.push_back(Segment {
+                number,
+                bytes,
+                events,
+            });
         }
         Ok(spool)
     }
@@ -157,7 +169,9 @@ impl Spool {
     /// The disk refused.
     pub fn read(&self, most: usize) -> Result<Portion, SpoolError> {
         let mut portion = Portion::default();
-        let Some(first) = self.segments.front() else { return Ok(portion) };
+        let Some(first) = self.segments.front() else {
+            return Ok(portion);
+        };
         portion.segment = first.number;
         portion.end = self.read_to;
         let mut file = File::open(self.path(first.number))?;
@@ -181,7 +195,9 @@ impl Spool {
     /// A file cannot be deleted.
     pub fn release(&mut self, portion: &Portion) -> Result<(), SpoolError> {
         let read = portion.events.len() as u64 + portion.unreadable;
-        let Some(first) = self.segments.front_mut() else { return Ok(()) };
+        let Some(first) = self.segments.front_mut() else {
+            return Ok(());
+        };
         if first.number != portion.segment {
             return Ok(());
         }
@@ -242,7 +258,10 @@ impl Spool {
             .open(self.path(last.number))
             .and_then(|file| file.set_len(last.bytes));
         if let Err(error) = cut {
-            tracing::warn!(error = &error as &dyn std::error::Error, "a torn spool entry stays");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "a torn spool entry stays"
+            );
         }
         if last.bytes == 0 {
             let _ = fs::remove_file(self.path(last.number));
@@ -252,7 +271,10 @@ impl Spool {
 
     /// Counts the whole entries of a segment and cuts off what follows them.
     fn check(&self, number: u64) -> Result<(u64, u64), SpoolError> {
-        let file = OpenOptions::new().read(true).write(true).open(self.path(number))?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(self.path(number))?;
         let length = file.metadata()?.len();
         let mut reader = io::BufReader::new(&file);
         let (mut bytes, mut events) = (0, 0);
@@ -275,7 +297,10 @@ impl Spool {
 
 /// Fills in the head of the entry that begins at `start`.
 fn seal(entries: &mut [u8], start: usize) {
-    let Some((head, event)) = entries.get_mut(start..).and_then(|entry| entry.split_at_mut_checked(HEAD)) else {
+    let Some((head, event)) = entries
+        .get_mut(start..)
+        .and_then(|entry| entry.split_at_mut_checked(HEAD))
+    else {
         return;
     };
     let length = u32::try_from(event.len()).unwrap_or(u32::MAX);

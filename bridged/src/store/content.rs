@@ -116,7 +116,11 @@ mod tests {
             let erased = erased(&body).unwrap();
             assert!(is_erased(&erased) && !is_erased(&body));
             assert_eq!(Content::read(&erased).unwrap().digest(), content.digest());
-            assert_eq!(super::erased(&erased).unwrap(), erased, "erasing twice changes nothing");
+            assert_eq!(
+                super::erased(&erased).unwrap(),
+                erased,
+                "erasing twice changes nothing"
+            );
         }
         assert!(body(&long).len() < long.len() / 10);
         for wrong in [&b""[..], b"\x01no zstd", b"\x02short", b"\x09"] {

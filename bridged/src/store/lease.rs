@@ -48,7 +48,9 @@ pub(super) fn enter(database: &mut dyn Database, name: Uuid) -> Result<(i64, Hea
 pub(super) fn renew(database: &mut dyn Database, instance: i64) -> Result<(), StoreError> {
     let now = database.dialect().now();
     let sql = format!("UPDATE instance SET lease_until = {now} + ?2 WHERE id = ?1");
-    database.execute(&sql, &[instance.into(), micros(LEASE).into()]).map(drop)
+    database
+        .execute(&sql, &[instance.into(), micros(LEASE).into()])
+        .map(drop)
 }
 
 /// Ends a lease: the process has nothing more to write.

@@ -90,11 +90,11 @@ impl StoreError {
             ),
             // Data exceptions and broken constraints stay what they are; all else is the server's state.
             StoreError::Postgres(error) => error.code().is_none_or(|code| {
-                !["22", "23", "42"].iter().any(|class| code.code().starts_with(class))
+                !["22", "23", "42"]
+                    .iter()
+                    .any(|class| code.code().starts_with(class))
             }),
-            StoreError::Unreadable
-            | StoreError::Newer { .. }
-            | StoreError::NoRandomness => false,
+            StoreError::Unreadable | StoreError::Newer { .. } | StoreError::NoRandomness => false,
         }
     }
 }

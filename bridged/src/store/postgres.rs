@@ -91,7 +91,10 @@ impl Server {
         // It ends when the client is dropped.
         self.runtime.spawn(async move {
             if let Err(error) = connection.await {
-                tracing::debug!(error = &error as &dyn Error, "a connection to the record store broke");
+                tracing::debug!(
+                    error = &error as &dyn Error,
+                    "a connection to the record store broke"
+                );
             }
         });
         let mut database = Postgres {
@@ -178,7 +181,11 @@ impl Postgres {
         let rows = self.wait(ANSWER, async |client| client.query(&statement, values).await)?;
         let value = |row: &tokio_postgres::Row, column| Ok(row.try_get::<_, Read>(column)?.0);
         rows.iter()
-            .map(|row| (0..row.len()).map(|column| value(row, column)).collect::<Result<_, _>>())
+            .map(|row| {
+                (0..row.len())
+                    .map(|column| value(row, column))
+                    .collect::<Result<_, _>>()
+            })
             .map(|row| row.map(Row))
             .collect()
     }
@@ -239,7 +246,11 @@ impl Database for Postgres {
             let arrays: Vec<String> = batch.columns.iter().enumerate().map(array).collect();
             format!("SELECT * FROM unnest({})", arrays.join(", "))
         });
-        let mut columns: Vec<Vec<Value<'_>>> = batch.columns.iter().map(|_| Vec::with_capacity(rows.len())).collect();
+        let mut columns: Vec<Vec<Value<'_>>> = batch
+            .columns
+            .iter()
+            .map(|_| Vec::with_capacity(rows.len()))
+            .collect();
         for row in rows {
             for (column, value) in columns.iter_mut().zip(row) {
                 column.push(value);
@@ -254,7 +265,9 @@ impl Database for Postgres {
     }
 
     fn vacuum(&mut self) -> Result<(), StoreError> {
-        self.wait(CLEAN_UP, async |client| client.batch_execute("VACUUM (ANALYZE)").await)
+        self.wait(CLEAN_UP, async |client| {
+            client.batch_execute("VACUUM (ANALYZE)").await
+        })
     }
 }
 
@@ -274,7 +287,10 @@ impl ToSql for Value<'_> {
     }
 
     fn accepts(ty: &Type) -> bool {
-        matches!(*ty, Type::INT2 | Type::INT4 | Type::INT8 | Type::TEXT | Type::BYTEA)
+        matches!(
+            *ty,
+            Type::INT2 | Type::INT4 | Type::INT8 | Type::TEXT | Type::BYTEA
+        )
     }
 
     to_sql_checked!();

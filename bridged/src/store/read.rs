@@ -47,6 +47,10 @@ pub struct InterceptionRow {
     pub thread_root_id: Uuid,
     /// The interception whose tool calls this one answers.
     pub thread_parent_id: Option<Uuid>,
+    /// The client's own id of the sub-agent that asked.
+    pub agent_id: Option<String>,
+    /// The client's own id of the agent that started that one.
+    pub parent_agent_id: Option<String>,
     /// `proxy` or `base_url`.
     pub mode: &'static str,
     /// `byok`, `central` or `none`.
@@ -90,8 +94,11 @@ pub struct InterceptionRow {
     /// The reply's text, if it is recorded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
-    /// Tokens.
+    /// Tokens; empty where nothing is known of them.
     pub usage: Vec<UsageRow>,
+    /// Where `usage` comes from: `reported`, `partial`, `estimated` or `unknown`. Null while in flight, and where no
+    /// model was asked.
+    pub usage_source: Option<&'static str>,
     /// Tool calls that the model asked for.
     pub tool_calls: Vec<ToolCallRow>,
     /// What the model thought aloud.
@@ -218,7 +225,10 @@ pub(super) fn page_of(database: &mut dyn Database, filter: &Filter, page: Page) 
         row.push("x.session = f.seq".to_owned());
         let combos = question.combos("y", filter);
         if !combos.is_empty() {
-            row.push(format!("x.combo IN (SELECT y.id FROM combo y {})", clause(&combos)));
+            row.push(format!(
+                "x.combo IN (SELECT y.id FROM combo y {})",
+                clause(&combos)
+            ));
         }
     } else {
         if !filter.user.is_empty() {
@@ -241,16 +251,27 @@ pub(super) fn page_of(database: &mut dyn Database, filter: &Filter, page: Page) 
         row.push(format!("x.started_at < {}", question.bind(before.0)));
     }
     if let Some(Cursor(high, low)) = page.cursor {
-        row.push(format!("x.id < {}", question.bind(Uuid::from_u64_pair(high, low))));
+        row.push(format!(
+            "x.id < {}",
+            question.bind(Uuid::from_u64_pair(high, low))
+        ));
     }
     let limit = question.bind(page.rows_read());
-    let few = format!("SELECT x.id FROM interception x {} ORDER BY x.id DESC LIMIT {limit}", clause(&row));
+    let few = format!(
+        "SELECT x.id FROM interception x {} ORDER BY x.id DESC LIMIT {limit}",
+        clause(&row)
+    );
     if each.is_empty() {
         return (few, question);
     }
     let each = each.join(" CROSS JOIN ");
-    let from = database.dialect().few_of_each(&each, "interception", "i", "id", &few);
-    let sql = format!("SELECT i.id FROM {from} {} ORDER BY i.id DESC LIMIT {limit}", clause(&which));
+    let from = database
+        .dialect()
+        .few_of_each(&each, "interception", "i", "id", &few);
+    let sql = format!(
+        "SELECT i.id FROM {from} {} ORDER BY i.id DESC LIMIT {limit}",
+        clause(&which)
+    );
     (sql, question)
 }
 
@@ -279,7 +300,7 @@ const COLUMNS: &str = "
     (SELECT text FROM label WHERE id = o.model), (SELECT text FROM label WHERE id = i.model_answered),
     (SELECT text FROM label WHERE id = o.client), (SELECT text FROM label WHERE id = i.client_version),
     (SELECT text FROM label WHERE id = i.user_agent), s.id, i.thread_root, i.thread_parent,
-    i.mode, i.credential, i.credential_hint, i.status, i.outcome, i.error_kind, i.error_message, i.started_at,
+    i.agent_id, i.parent_agent_id, i.mode, i.credential, i.credential_hint, i.status, i.outcome, i.error_kind, i.error_message, i.started_at,
     i.first_token_at, i.ended_at, i.overhead_us, i.request_bytes, i.response_bytes, i.stream,
     (SELECT text FROM label WHERE id = i.finish_reason), i.response_id, i.retries, p.body, p.truncated, t.body";
 
@@ -314,7 +335,10 @@ fn row(row: Row) -> Result<InterceptionRow, StoreError> {
         user: row.text()?,
         provider: row.text()?,
         kind: row.text()?,
-        api: row.code()?.and_then(Api::from_code).map_or("unknown", Api::as_str),
+        api: row
+            .code()?
+            .and_then(Api::from_code)
+            .map_or("unknown", Api::as_str),
         model: row.optional_text()?,
         model_answered: row.optional_text()?,
         client: row.text()?,
@@ -323,7 +347,12 @@ fn row(row: Row) -> Result<InterceptionRow, StoreError> {
         session_id: row.text()?,
         thread_root_id: row.optional_id()?.unwrap_or(id),
         thread_parent_id: row.optional_id()?,
-        mode: row.code()?.and_then(Mode::from_code).map_or("unknown", Mode::as_str),
+        agent_id: row.optional_text()?,
+        parent_agent_id: row.optional_text()?,
+        mode: row
+            .code()?
+            .and_then(Mode::from_code)
+            .map_or("unknown", Mode::as_str),
         credential_kind: row
             .code()?
             .and_then(CredentialKind::from_code)
@@ -348,6 +377,7 @@ fn row(row: Row) -> Result<InterceptionRow, StoreError> {
         prompt_truncated: false,
         output: None,
         usage: Vec::new(),
+        usage_source: None,
         tool_calls: Vec::new(),
         thoughts: Vec::new(),
         erased: false,
@@ -429,6 +459,13 @@ fn nest(database: &mut dyn Database, rows: &mut [InterceptionRow]) -> Result<(),
             row.usage.push(read_usage(&mut found)?);
         }
     }
+    for row in places.values_mut() {
+        let asked = row
+            .outcome
+            .is_some_and(|outcome| outcome != Outcome::Refused.as_str());
+        let source = row.usage.first().map(|usage| usage.source);
+        row.usage_source = asked.then(|| source.unwrap_or(UsageSource::Unknown.as_str()));
+    }
     for found in calls {
         let mut found = found.read();
         if let Some(row) = places.get_mut(&found.id()?) {
@@ -451,7 +488,9 @@ fn read_usage(row: &mut Columns) -> Result<UsageRow, StoreError> {
         cache_read: row.int()?,
         cache_write: row.int()?,
         reasoning: row.int()?,
-        extra: row.optional_text()?.and_then(|text| RawValue::from_string(text).ok()),
+        extra: row
+            .optional_text()?
+            .and_then(|text| RawValue::from_string(text).ok()),
         source: row
             .code()?
             .and_then(UsageSource::from_code)

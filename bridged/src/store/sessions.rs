@@ -43,8 +43,12 @@ pub struct SessionRow {
     pub tool_calls: i64,
     /// Tokens in all.
     pub usage: SessionUsage,
-    /// Null while nothing in it has a price.
+    /// What is known of the cost, in millionths of the prices' currency. Null while nothing in it has a price.
     pub cost_micros: Option<i64>,
+    /// Interceptions whose tokens are known and have no price; `cost_micros` lacks them.
+    pub unpriced: i64,
+    /// Answered interceptions whose tokens nobody reported; `usage` and `cost_micros` lack them.
+    pub unmetered: i64,
     /// The beginning of the latest prompt.
     pub last_prompt: Option<String>,
 }
@@ -186,7 +190,10 @@ pub(super) fn page_of(database: &mut dyn Database, filter: &Filter, page: Page) 
     let order = format!("ORDER BY x.{active} DESC, x.{seq} DESC LIMIT {limit}");
     let conditions = clause(&row);
     if each.is_empty() {
-        return (format!("SELECT x.{seq} AS seq FROM {table} x {conditions} {order}"), question);
+        return (
+            format!("SELECT x.{seq} AS seq FROM {table} x {conditions} {order}"),
+            question,
+        );
     }
     let few = format!("SELECT x.{seq} FROM {table} x {conditions} {order}");
     let each = each.join(" CROSS JOIN ");
@@ -205,7 +212,7 @@ pub(super) fn page_of(database: &mut dyn Database, filter: &Filter, page: Page) 
 const COLUMNS: &str = "
     s.seq, s.last_active_at, s.id, (SELECT text FROM label WHERE id = s.who), s.started_at, s.interceptions,
     s.threads, s.prompts, s.tool_calls, s.input, s.output, s.cache_read, s.cache_write, s.reasoning,
-    s.cost_micros, p.body";
+    s.cost_micros, s.unpriced, s.unmetered, p.body";
 
 /// The sessions whose numbers `page` asks for, latest activity first.
 fn select(
@@ -215,7 +222,8 @@ fn select(
 ) -> Result<Vec<SessionRow>, StoreError> {
     let sql = format!(
         "SELECT {COLUMNS} FROM ({page}) page CROSS JOIN session s
-         LEFT JOIN prompt p ON p.interception = s.last_prompt WHERE s.seq = page.seq ORDER BY s.last_active_at DESC, s.seq DESC"
+         LEFT JOIN prompt p ON p.interception = s.last_prompt WHERE s.seq = page.seq
+         ORDER BY s.last_active_at DESC, s.seq DESC"
     );
     let rows = database.query(&sql, &question.values)?;
     rows.into_iter().map(row).collect()
@@ -246,7 +254,13 @@ fn row(row: Row) -> Result<SessionRow, StoreError> {
             reasoning: row.int()?,
         },
         cost_micros: row.optional_int()?,
-        last_prompt: row.optional_blob()?.map(|body| excerpt(&body)).transpose()?.flatten(),
+        unpriced: row.int()?,
+        unmetered: row.int()?,
+        last_prompt: row
+            .optional_blob()?
+            .map(|body| excerpt(&body))
+            .transpose()?
+            .flatten(),
     })
 }
 
@@ -275,7 +289,9 @@ fn nest(database: &mut dyn Database, rows: &mut [SessionRow]) -> Result<(), Stor
     let mut places: HashMap<i64, &mut SessionRow> = rows.iter_mut().map(|row| (row.seq, row)).collect();
     for found in found {
         let mut found = found.read();
-        let Some(row) = places.get_mut(&found.int()?) else { continue };
+        let Some(row) = places.get_mut(&found.int()?) else {
+            continue;
+        };
         row.clients.push(found.text()?);
         row.providers.push(found.text()?);
         row.models.extend(found.optional_text()?);

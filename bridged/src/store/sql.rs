@@ -187,7 +187,10 @@ pub(super) struct BatchTexts(HashMap<&'static str, Arc<str>>);
 impl BatchTexts {
     /// The text of `batch`, whose rows `make` says how to give.
     pub(super) fn of(&mut self, batch: &'static Batch, make: impl FnOnce() -> String) -> Arc<str> {
-        let text = self.0.entry(batch.body).or_insert_with(|| batch.sql(&make()).into());
+        let text = self
+            .0
+            .entry(batch.body)
+            .or_insert_with(|| batch.sql(&make()).into());
         Arc::clone(text)
     }
 }

@@ -95,7 +95,11 @@ impl Database for Sqlite {
     }
 
     fn begin(&mut self) -> Result<(), StoreError> {
-        Ok(self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([]).map(drop)?)
+        Ok(self
+            .connection
+            .prepare_cached("BEGIN IMMEDIATE")?
+            .execute([])
+            .map(drop)?)
     }
 
     fn commit(&mut self) -> Result<(), StoreError> {

@@ -19,6 +19,7 @@ fn event(number: u32) -> Event {
         response_bytes: 1,
         retries: number,
         facts: None,
+        cost_micros: None,
     }))
 }
 
@@ -47,7 +48,9 @@ fn events_come_back_in_order_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let mut spool = Spool::open(folder.path(), 1 << 20).unwrap();
     for number in 0..20 {
-        spool.append(&[event(2 * number), event(2 * number + 1)], 0).unwrap();
+        spool
+            .append(&[event(2 * number), event(2 * number + 1)], 0)
+            .unwrap();
     }
     let portion = spool.read(7).unwrap();
     spool.release(&portion).unwrap();
@@ -57,7 +60,11 @@ fn events_come_back_in_order_after_a_restart() {
     spool.append(&[event(40)], 0).unwrap();
     assert_eq!(drain(&mut spool), (0..41).collect::<Vec<_>>());
     assert_eq!((spool.events(), spool.bytes()), (0, 0));
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing stays on disk");
+    assert_eq!(
+        fs::read_dir(folder.path()).unwrap().count(),
+        0,
+        "nothing stays on disk"
+    );
 }
 
 #[test]
@@ -81,7 +88,11 @@ fn a_torn_tail_is_cut_off_wherever_it_is_torn() {
     let mut changed = bytes.clone();
     changed[whole - 10] ^= 1;
     fs::write(&path, &changed).unwrap();
-    assert_eq!(Spool::open(folder.path(), 1 << 20).unwrap().events(), 1, "a changed entry is none");
+    assert_eq!(
+        Spool::open(folder.path(), 1 << 20).unwrap().events(),
+        1,
+        "a changed entry is none"
+    );
 }
 
 #[test]

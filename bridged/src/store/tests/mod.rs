@@ -86,6 +86,8 @@ macro_rules! on_both {
 
 on_both! {
     what_is_recorded_can_be_read
+    costs_add_up_and_gaps_are_counted
+    no_report_of_an_upstream_makes_a_session_unreadable
     an_event_that_comes_twice_counts_once
     an_end_may_come_before_its_start
     tool_results_chain_requests_into_a_thread
@@ -130,7 +132,14 @@ async fn open(home: Home, content: Content) -> Fixture {
         spool_max: config.spool_max,
     };
     let gate = Gate::default();
-    let writer = Writer::start(&store, jobs, writing, (metrics.clone(), gate.clone()), &Clock::system()).unwrap();
+    let writer = Writer::start(
+        &store,
+        jobs,
+        writing,
+        (metrics.clone(), gate.clone()),
+        &Clock::system(),
+    )
+    .unwrap();
     let recorder = Recorder::new(queue, config, metrics, TaskTracker::new(), gate);
     Fixture {
         home,
@@ -175,6 +184,8 @@ fn started(user: &str, session: Option<&str>, prompt: &str) -> Started {
         client_version: Some("0.169.0".to_owned()),
         user_agent: Some("codex_exec/0.169.0".to_owned()),
         session_id: session.map(str::to_owned),
+        agent_id: Some("agent-7".to_owned()),
+        parent_agent_id: None,
         mode: Mode::Proxy,
         credential: CredentialKind::Byok,
         credential_hint: "sk-u...6789".to_owned(),
@@ -211,6 +222,7 @@ fn ended(id: Uuid) -> Ended {
             usage_source: UsageSource::Reported,
             ..ReplyFacts::default()
         }),
+        cost_micros: Some(40),
     }
 }
 
@@ -262,6 +274,64 @@ async fn what_is_recorded_can_be_read(home: Home) {
     );
     assert_eq!(session.last_prompt.as_deref(), Some("hello"));
     assert!(next.is_none());
+}
+
+async fn costs_add_up_and_gaps_are_counted(home: Home) {
+    let fixture = fresh(home).await;
+    let ends: [fn(&mut Ended); 5] = [
+        |_| {},
+        |_| {},
+        |end| end.cost_micros = None,
+        |end| (end.facts, end.cost_micros) = (None, None),
+        |end| (end.facts, end.cost_micros, end.outcome) = (None, None, Outcome::Refused),
+    ];
+    let mut sources = Vec::new();
+    for change in ends {
+        let start = started("ann", Some("s1"), "hello");
+        let mut end = ended(start.id);
+        change(&mut end);
+        let id = start.id;
+        fixture.start(start).await;
+        fixture.end(end).await;
+        let row = fixture.store.interception(id, None).await.unwrap().unwrap();
+        assert_eq!(
+            (row.agent_id.as_deref(), row.parent_agent_id),
+            (Some("agent-7"), None)
+        );
+        sources.push((
+            row.usage_source,
+            row.usage.first().and_then(|usage| usage.cost_micros),
+        ));
+    }
+    assert_eq!(
+        sources,
+        [
+            (Some("reported"), Some(40)),
+            (Some("reported"), Some(40)),
+            (Some("reported"), None),
+            (Some("unknown"), None),
+            (None, None),
+        ]
+    );
+    let (sessions, _) = fixture.store.sessions(Filter::default(), PAGE).await.unwrap();
+    let session = &sessions[0];
+    assert_eq!(session.cost_micros, Some(80));
+    assert_eq!((session.unpriced, session.unmetered), (1, 1));
+}
+
+async fn no_report_of_an_upstream_makes_a_session_unreadable(home: Home) {
+    let fixture = fresh(home).await;
+    for _ in 0..3 {
+        let start = started("ann", Some("s1"), "hello");
+        let mut end = ended(start.id);
+        if let Some(usage) = end.facts.as_mut().and_then(|facts| facts.usage.as_mut()) {
+            (usage.input, usage.output) = (u64::MAX, u64::MAX);
+        }
+        fixture.start(start).await;
+        fixture.end(end).await;
+    }
+    let (sessions, _) = fixture.store.sessions(Filter::default(), PAGE).await.unwrap();
+    assert_eq!(sessions[0].usage.input, 3 << 40);
 }
 
 async fn an_event_that_comes_twice_counts_once(home: Home) {
@@ -472,7 +542,10 @@ async fn what_a_dead_process_left_open_is_aborted(home: Home) {
     fixture.start(start).await;
     let home = fixture.close().await;
     let again = open(home, Content::Prompts).await;
-    assert_eq!(again.aborted(id).await.error_kind.as_deref(), Some("gateway_stopped"));
+    assert_eq!(
+        again.aborted(id).await.error_kind.as_deref(),
+        Some("gateway_stopped")
+    );
 }
 
 async fn metadata_only_keeps_no_text(home: Home) {
@@ -542,7 +615,10 @@ impl Home {
     fn files(&self) -> Vec<Vec<u8>> {
         let entries = std::fs::read_dir(self.folder.path()).unwrap();
         let paths = entries.map(|entry| entry.unwrap().path());
-        paths.filter(|path| path.is_file()).map(|path| std::fs::read(path).unwrap()).collect()
+        paths
+            .filter(|path| path.is_file())
+            .map(|path| std::fs::read(path).unwrap())
+            .collect()
     }
 }
 
@@ -596,7 +672,10 @@ async fn a_thread_is_found_within_one_batch(home: Home) {
     write_batch(&store, events).await;
     let found = store.session(root.to_string(), Vec::new()).await.unwrap();
     let (session, threads) = &found[0];
-    assert_eq!((session.interceptions, session.threads, session.tool_calls), (5, 1, 5));
+    assert_eq!(
+        (session.interceptions, session.threads, session.tool_calls),
+        (5, 1, 5)
+    );
     assert_eq!(threads[0].interceptions.len(), 5);
 }
 
@@ -641,7 +720,10 @@ async fn a_newer_schema_is_refused(home: Home) {
         extra_ca: Vec::new(),
     };
     let refused = Store::open(&config).await.unwrap_err();
-    assert!(matches!(refused, OpenError::Newer { found: 99, .. }), "{refused:?}");
+    assert!(
+        matches!(refused, OpenError::Newer { found: 99, .. }),
+        "{refused:?}"
+    );
     assert!(!format!("{refused:?} {refused}").contains("hunter2"));
 }
 

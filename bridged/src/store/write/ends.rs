@@ -1,11 +1,8 @@
 //! Ends: what is known of the reply, its usage, tool calls, thoughts and text.
 
-use std::collections::HashMap;
-
 use providers::Usage;
-use uuid::Uuid;
 
-use super::{Known, Memory};
+use super::Memory;
 use crate::record::Ended;
 use crate::store::sql::{Batch, Database, Sort, Value};
 use crate::store::{StoreError, content};
@@ -14,12 +11,7 @@ use crate::store::{StoreError, content};
 pub(crate) const GATEWAY_STOPPED: &str = "gateway_stopped";
 
 /// Fills in interceptions that have ended.
-pub(super) fn write(
-    database: &mut dyn Database,
-    memory: &Memory,
-    ends: &[&Ended],
-    known: &HashMap<Uuid, Known>,
-) -> Result<(), StoreError> {
+pub(super) fn write(database: &mut dyn Database, memory: &Memory, ends: &[&Ended]) -> Result<(), StoreError> {
     let mut rows: Vec<_> = ends.iter().map(|ended| row(memory, ended)).collect();
     rows.sort_by(|one, other| id_of(one).cmp(id_of(other)));
     database.batch(&UPDATE, rows)?;
@@ -27,9 +19,7 @@ pub(super) fn write(
     for ended in ends {
         parts.add(memory, ended);
     }
-    parts.write(database)?;
-    let _ = known;
-    Ok(())
+    parts.write(database)
 }
 
 fn id_of<'r>(row: &'r [Value<'_>]) -> &'r [u8] {
@@ -52,10 +42,14 @@ fn row<'e>(memory: &Memory, ended: &'e Ended) -> Vec<Value<'e>> {
         ended.ended_at.0.into(),
         ended.overhead_us.into(),
         ended.response_bytes.into(),
-        words.optional(facts.and_then(|facts| facts.finish_reason.as_deref())).into(),
+        words
+            .optional(facts.and_then(|facts| facts.finish_reason.as_deref()))
+            .into(),
         facts.and_then(|facts| facts.response_id.as_deref()).into(),
         i64::from(ended.retries).into(),
-        words.optional(facts.and_then(|facts| facts.model.as_deref())).into(),
+        words
+            .optional(facts.and_then(|facts| facts.model.as_deref()))
+            .into(),
     ]
 }
 
@@ -106,6 +100,7 @@ impl<'e> Parts<'e> {
                 tokens(usage.reasoning).into(),
                 extra(usage).into(),
                 facts.usage_source.code().into(),
+                ended.cost_micros.into(),
             ]);
         }
         for (n, call) in (0_i64..).zip(&facts.tool_calls) {
@@ -121,8 +116,12 @@ impl<'e> Parts<'e> {
         }
         for (n, thought) in (0_i64..).zip(&facts.thoughts) {
             let body = content::body(&thought.text);
-            self.thoughts
-                .push(vec![id.into(), n.into(), thought.source.code().into(), body.into()]);
+            self.thoughts.push(vec![
+                id.into(),
+                n.into(),
+                thought.source.code().into(),
+                body.into(),
+            ]);
         }
         if let Some(output) = &facts.output {
             self.outputs.push(vec![id.into(), content::body(output).into()]);
@@ -147,9 +146,12 @@ const INSERT_USAGE: Batch = Batch {
         ("reasoning", Sort::Int),
         ("extra", Sort::Text),
         ("source", Sort::Int),
+        ("cost_micros", Sort::Int),
     ],
-    body: "INSERT INTO usage (interception, n, input, output, cache_read, cache_write, reasoning, extra, source)
-        SELECT interception, 0, input, output, cache_read, cache_write, reasoning, extra, source
+    body:
+        "INSERT INTO usage (interception, n, input, output, cache_read, cache_write, reasoning, extra, source,
+            cost_micros)
+        SELECT interception, 0, input, output, cache_read, cache_write, reasoning, extra, source, cost_micros
         FROM batch WHERE true ON CONFLICT (interception, n) DO NOTHING",
 };
 const INSERT_CALL: Batch = Batch {

@@ -96,8 +96,10 @@ fn waves(events: &[Event]) -> Vec<&[Event]> {
 struct Known {
     who: i64,
     session: String,
-    /// Open, or ended by somebody who thought that its process was dead.
+    /// Open, or given up.
     is_open: bool,
+    /// Ended by somebody who thought that its process was dead.
+    is_given_up: bool,
 }
 
 fn write_wave(database: &mut dyn Database, memory: &mut Memory, events: &[Event]) -> Result<(), StoreError> {
@@ -120,12 +122,20 @@ fn write_wave(database: &mut dyn Database, memory: &mut Memory, events: &[Event]
         }
     }
     let waited = take_early(database, memory, &starts)?;
-    ends.extend(waited.iter().filter(|ended| seen.insert((ended.id, LinkKind::End.code()))));
+    ends.extend(
+        waited
+            .iter()
+            .filter(|ended| seen.insert((ended.id, LinkKind::End.code()))),
+    );
     let starting: HashSet<Uuid> = starts.iter().map(|started| started.id).collect();
     let is_unknown = |ended: &&Ended| !known.contains_key(&ended.id) && !starting.contains(&ended.id);
     let early: Vec<&Ended> = ends.iter().copied().filter(is_unknown).collect();
     ends.retain(|ended| {
-        starting.contains(&ended.id) || known.get(&ended.id).is_some_and(|known| known.is_open)
+        let stored = known.get(&ended.id);
+        // What another process gives up a second time stays as it is.
+        let again = ended.error_kind.as_deref() == Some(GATEWAY_STOPPED);
+        let is_open = stored.is_some_and(|known| known.is_open && !(known.is_given_up && again));
+        starting.contains(&ended.id) || is_open
     });
     keep_early(database, memory, &early)?;
 
@@ -133,18 +143,22 @@ fn write_wave(database: &mut dyn Database, memory: &mut Memory, events: &[Event]
     let mut deltas = sessions::Deltas::default();
     let begun = starts::prepare(database, memory, &starts, &mut deltas)?;
     for begun in &begun {
-        let who = begun.who;
-        let session = begun.session.clone();
-        known.insert(begun.started.id, Known { who, session, is_open: true });
+        let open = Known {
+            who: begun.who,
+            session: begun.session.clone(),
+            is_open: true,
+            is_given_up: false,
+        };
+        known.insert(begun.started.id, open);
     }
     for ended in &ends {
         if let Some(known) = known.get(&ended.id) {
-            deltas.end(known.who, &known.session, ended);
+            deltas.end(known.who, &known.session, ended, known.is_given_up);
         }
     }
     let sessions = deltas.write(database)?;
     starts::insert(database, memory, &begun, &sessions)?;
-    ends::write(database, memory, &ends, &known)?;
+    ends::write(database, memory, &ends)?;
     link(database, memory, &starts, &ends)
 }
 
@@ -159,16 +173,25 @@ fn known(database: &mut dyn Database, events: &[Event]) -> Result<HashMap<Uuid, 
     ids.sort_unstable();
     ids.dedup();
     let rows = ids.into_iter().map(|id| vec![id.into()]).collect();
-    database.batch(&KNOWN, rows)?.into_iter().map(read_known).collect()
+    database
+        .batch(&KNOWN, rows)?
+        .into_iter()
+        .map(read_known)
+        .collect()
 }
 
 fn read_known(row: Row) -> Result<(Uuid, Known), StoreError> {
     let mut row = row.read();
     let (id, who, session) = (row.id()?, row.int()?, row.text()?);
     let (outcome, error) = (row.code()?, row.optional_text()?);
-    let given_up = outcome == Some(Outcome::Aborted.code()) && error.as_deref() == Some(GATEWAY_STOPPED);
-    let is_open = outcome.is_none() || given_up;
-    Ok((id, Known { who, session, is_open }))
+    let is_given_up = outcome == Some(Outcome::Aborted.code()) && error.as_deref() == Some(GATEWAY_STOPPED);
+    let known = Known {
+        who,
+        session,
+        is_open: outcome.is_none() || is_given_up,
+        is_given_up,
+    };
+    Ok((id, known))
 }
 
 const FIND_EARLY: Batch = Batch {

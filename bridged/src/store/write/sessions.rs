@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use uuid::Uuid;
 
 use super::ends::tokens;
-use crate::record::{Ended, Started};
+use crate::record::{Ended, Outcome, Started};
 use crate::store::StoreError;
 use crate::store::sql::{Batch, Database, Sort, Value};
 
@@ -24,6 +24,8 @@ struct Delta {
     tool_calls: i64,
     tokens: [i64; 5],
     cost_micros: Option<i64>,
+    unmetered: i64,
+    unpriced: i64,
     last_prompt: Option<(i64, Uuid)>,
 }
 
@@ -39,6 +41,8 @@ impl Default for Delta {
             tool_calls: 0,
             tokens: [0; 5],
             cost_micros: None,
+            unmetered: 0,
+            unpriced: 0,
             last_prompt: None,
         }
     }
@@ -62,12 +66,19 @@ impl Deltas {
         }
     }
 
-    /// Adds what a reply brought.
-    pub(super) fn end(&mut self, who: i64, session: &str, ended: &Ended) {
+    /// Adds what a reply brought; `again` if it was counted as given up before.
+    pub(super) fn end(&mut self, who: i64, session: &str, ended: &Ended, again: bool) {
         let delta = self.0.entry((session.to_owned(), who)).or_default();
+        let usage = ended.facts.as_ref().and_then(|facts| facts.usage.as_ref());
+        let answered = matches!(ended.outcome, Outcome::Completed | Outcome::Aborted);
+        delta.unmetered += i64::from(usage.is_none() && answered) - i64::from(again);
+        delta.unpriced += i64::from(usage.is_some() && ended.cost_micros.is_none());
+        if let Some(cost) = ended.cost_micros {
+            delta.cost_micros = Some(delta.cost_micros.unwrap_or(0).saturating_add(cost));
+        }
         let Some(facts) = &ended.facts else { return };
         delta.tool_calls += i64::try_from(facts.tool_calls.len()).unwrap_or(0);
-        let Some(usage) = &facts.usage else { return };
+        let Some(usage) = usage else { return };
         let counts = [
             usage.input,
             usage.output,
@@ -82,7 +93,11 @@ impl Deltas {
 
     /// Writes the additions; returns the sessions' numbers.
     pub(super) fn write(self, database: &mut dyn Database) -> Result<Sessions, StoreError> {
-        let rows = self.0.iter().map(|((id, who), delta)| row(id, *who, delta)).collect();
+        let rows = self
+            .0
+            .iter()
+            .map(|((id, who), delta)| row(id, *who, delta))
+            .collect();
         let mut sessions = Sessions::new();
         for row in database.batch(&UPSERT, rows)? {
             let mut row = row.read();
@@ -110,6 +125,8 @@ fn row<'a>(id: &'a str, who: i64, delta: &Delta) -> Vec<Value<'a>> {
         cache_write.into(),
         reasoning.into(),
         delta.cost_micros.into(),
+        delta.unmetered.into(),
+        delta.unpriced.into(),
         delta.last_prompt.map(|(_, id)| id).into(),
         delta.last_prompt.map(|(at, _)| at).into(),
     ]
@@ -131,13 +148,15 @@ const UPSERT: Batch = Batch {
         ("cache_write", Sort::Int),
         ("reasoning", Sort::Int),
         ("cost_micros", Sort::Int),
+        ("unmetered", Sort::Int),
+        ("unpriced", Sort::Int),
         ("last_prompt", Sort::Blob),
         ("last_prompt_at", Sort::Int),
     ],
     body: "INSERT INTO session (id, who, started_at, last_active_at, interceptions, threads, prompts, tool_calls,
-            input, output, cache_read, cache_write, reasoning, cost_micros, last_prompt, last_prompt_at)
+            input, output, cache_read, cache_write, reasoning, cost_micros, unmetered, unpriced, last_prompt, last_prompt_at)
         SELECT id, who, started_at, last_active_at, interceptions, threads, prompts, tool_calls,
-            input, output, cache_read, cache_write, reasoning, cost_micros, last_prompt, last_prompt_at
+            input, output, cache_read, cache_write, reasoning, cost_micros, unmetered, unpriced, last_prompt, last_prompt_at
         FROM batch WHERE true
         ON CONFLICT (id, who) DO UPDATE SET
             started_at = CASE WHEN excluded.started_at < session.started_at
@@ -155,6 +174,8 @@ const UPSERT: Batch = Batch {
             reasoning = session.reasoning + excluded.reasoning,
             cost_micros = CASE WHEN excluded.cost_micros IS NULL THEN session.cost_micros
                 ELSE coalesce(session.cost_micros, 0) + excluded.cost_micros END,
+            unmetered = session.unmetered + excluded.unmetered,
+            unpriced = session.unpriced + excluded.unpriced,
             last_prompt = CASE WHEN excluded.last_prompt_at >= coalesce(session.last_prompt_at, 0)
                 THEN excluded.last_prompt ELSE session.last_prompt END,
             last_prompt_at = CASE WHEN excluded.last_prompt_at >= coalesce(session.last_prompt_at, 0)

@@ -71,7 +71,11 @@ const FIND_CALLS: Batch = Batch {
         JOIN session s ON s.seq = i.session WHERE t.id = batch.call AND i.who = batch.who",
 };
 const SET_RESULTS: Batch = Batch {
-    columns: &[("interception", Sort::Blob), ("n", Sort::Int), ("result", Sort::Int)],
+    columns: &[
+        ("interception", Sort::Blob),
+        ("n", Sort::Int),
+        ("result", Sort::Int),
+    ],
     body: "UPDATE tool_call SET result = batch.result FROM batch
         WHERE tool_call.interception = batch.interception AND tool_call.n = batch.n",
 };
@@ -90,7 +94,13 @@ fn parents(
         for (place, result) in (0_i64..).zip(last) {
             let call = result.call_id.as_str();
             let failed = result.is_error.unwrap_or(false);
-            rows.push(vec![started.id.into(), place.into(), call.into(), who.into(), failed.into()]);
+            rows.push(vec![
+                started.id.into(),
+                place.into(),
+                call.into(),
+                who.into(),
+                failed.into(),
+            ]);
         }
     }
     let mut found: BTreeMap<(Uuid, i64), (Parent, i64, i64)> = BTreeMap::new();
@@ -138,7 +148,11 @@ pub(super) fn insert(
         rows.push(row(memory, begun, session, combo));
         if let Some(prompt) = &begun.started.prompt {
             let cut = begun.started.prompt_truncated;
-            prompts.push(vec![begun.started.id.into(), content::body(prompt).into(), cut.into()]);
+            prompts.push(vec![
+                begun.started.id.into(),
+                content::body(prompt).into(),
+                cut.into(),
+            ]);
         }
     }
     database.batch(&INSERT, rows)?;
@@ -159,6 +173,8 @@ fn row<'e>(memory: &Memory, begun: &Begun<'e>, session: i64, combo: i64) -> Vec<
         session.into(),
         begun.parent.as_ref().map(|parent| parent.root).into(),
         begun.parent.as_ref().map(|parent| parent.id).into(),
+        started.agent_id.as_deref().into(),
+        started.parent_agent_id.as_deref().into(),
         begun.who.into(),
         combo.into(),
         started.api.code().into(),
@@ -182,6 +198,8 @@ const INSERT: Batch = Batch {
         ("session", Sort::Int),
         ("thread_root", Sort::Blob),
         ("thread_parent", Sort::Blob),
+        ("agent_id", Sort::Text),
+        ("parent_agent_id", Sort::Text),
         ("who", Sort::Int),
         ("combo", Sort::Int),
         ("api", Sort::Int),
@@ -195,15 +213,19 @@ const INSERT: Batch = Batch {
         ("request_bytes", Sort::Int),
     ],
     body: "INSERT INTO interception (id, request_id, connect_id, instance, session, thread_root, thread_parent,
-            who, combo, api, client_version, user_agent, mode, credential, credential_hint, stream, started_at,
+            agent_id, parent_agent_id, who, combo, api, client_version, user_agent, mode, credential, credential_hint, stream, started_at,
             request_bytes)
         SELECT id, request_id, connect_id, instance, session, thread_root, thread_parent,
-            who, combo, api, client_version, user_agent, mode, credential, credential_hint, stream, started_at,
+            agent_id, parent_agent_id, who, combo, api, client_version, user_agent, mode, credential, credential_hint, stream, started_at,
             request_bytes
         FROM batch",
 };
 const INSERT_PROMPT: Batch = Batch {
-    columns: &[("interception", Sort::Blob), ("body", Sort::Blob), ("truncated", Sort::Int)],
+    columns: &[
+        ("interception", Sort::Blob),
+        ("body", Sort::Blob),
+        ("truncated", Sort::Int),
+    ],
     body: "INSERT INTO prompt (interception, body, truncated) SELECT interception, body, truncated FROM batch",
 };
 const ADD_COMBO: Batch = Batch {
@@ -213,12 +235,14 @@ const ADD_COMBO: Batch = Batch {
         ("who", Sort::Int),
         ("active", Sort::Int),
     ],
-    body: "INSERT INTO session_combo (session, combo, who, active) SELECT session, combo, who, active FROM batch
+    body:
+        "INSERT INTO session_combo (session, combo, who, active) SELECT session, combo, who, active FROM batch
         WHERE true ON CONFLICT (session, combo) DO NOTHING",
 };
 const MOVE_COMBOS: Batch = Batch {
     columns: &[("session", Sort::Int)],
-    body: "UPDATE session_combo SET active = s.last_active_at FROM batch JOIN session s ON s.seq = batch.session
+    body:
+        "UPDATE session_combo SET active = s.last_active_at FROM batch JOIN session s ON s.seq = batch.session
         WHERE session_combo.session = batch.session AND session_combo.active < s.last_active_at",
 };
 
@@ -227,9 +251,14 @@ fn activate(
     database: &mut dyn Database,
     combos: &BTreeMap<(i64, i64), (i64, i64)>,
 ) -> Result<(), StoreError> {
-    let rows = combos
-        .iter()
-        .map(|((session, combo), (who, active))| vec![(*session).into(), (*combo).into(), (*who).into(), (*active).into()]);
+    let rows = combos.iter().map(|((session, combo), (who, active))| {
+        vec![
+            (*session).into(),
+            (*combo).into(),
+            (*who).into(),
+            (*active).into(),
+        ]
+    });
     database.batch(&ADD_COMBO, rows.collect())?;
     let mut sessions: Vec<i64> = combos.keys().map(|(session, _)| *session).collect();
     sessions.dedup();

@@ -121,7 +121,12 @@ impl Words {
 }
 
 fn words_of_start(started: &Started) -> impl Iterator<Item = &str> {
-    let always = [&*started.user, &*started.client, &*started.provider, &*started.kind];
+    let always = [
+        &*started.user,
+        &*started.client,
+        &*started.provider,
+        &*started.kind,
+    ];
     let perhaps = [&started.model, &started.client_version, &started.user_agent];
     always
         .into_iter()

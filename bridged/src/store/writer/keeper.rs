@@ -142,7 +142,8 @@ impl Keeper {
         let mut spool = self.spool.lock();
         spool.release(&portion)?;
         self.spool.publish(&spool);
-        self.ledger.replayed(written.written, written.lost + portion.unreadable);
+        self.ledger
+            .replayed(written.written, written.lost + portion.unreadable);
         drop(spool);
         if self.renewed.elapsed() >= RENEWAL {
             self.renew();
@@ -209,7 +210,10 @@ impl Keeper {
             write::write(database, memory, events)
         });
         if let Err(error) = &outcome {
-            tracing::warn!(error = error as &dyn std::error::Error, "a batch of records was not stored");
+            tracing::warn!(
+                error = error as &dyn std::error::Error,
+                "a batch of records was not stored"
+            );
             self.fail(error, head);
         }
         outcome
@@ -232,7 +236,9 @@ impl Keeper {
         self.renewed = Instant::now();
         let outcome = self.open().and_then(|open| {
             let instance = open.memory.instance;
-            transaction(open.database.as_mut(), |database| lease::renew(database, instance))
+            transaction(open.database.as_mut(), |database| {
+                lease::renew(database, instance)
+            })
         });
         match outcome {
             // In the middle of a replay the end of an interception may still be in the spool.
@@ -266,7 +272,10 @@ impl Keeper {
             self.end_open(instance)?;
         }
         if let Err(error) = self.names.settle() {
-            tracing::warn!(error = &error as &dyn std::error::Error, "the names of processes cannot be saved");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the names of processes cannot be saved"
+            );
         }
         Ok(())
     }
@@ -303,6 +312,7 @@ impl Keeper {
             response_bytes: 0,
             retries: 0,
             facts: None,
+            cost_micros: None,
         }))
     }
 
@@ -313,7 +323,10 @@ impl Keeper {
             let instance = open.memory.instance;
             let ended = transaction(open.database.as_mut(), |database| lease::end(database, instance));
             if let Err(error) = ended {
-                tracing::debug!(error = &error as &dyn std::error::Error, "the lease could not be ended");
+                tracing::debug!(
+                    error = &error as &dyn std::error::Error,
+                    "the lease could not be ended"
+                );
             }
         }
     }

@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::lease::Names;
 use super::Store;
+use super::lease::Names;
 use crate::clock::Clock;
 use crate::config::{Durability, WhenFull};
 use crate::metrics::RecordMetrics;
@@ -89,7 +89,13 @@ impl Writer {
         let ledger = Arc::new(Ledger::new(metrics.clone()));
         ledger.recovered(spool.events());
         let spool = Shared::new(spool, metrics);
-        let keeper = Keeper::new(store.clone(), config.durability, (spool.clone(), ledger.clone()), names, clock.clone());
+        let keeper = Keeper::new(
+            store.clone(),
+            config.durability,
+            (spool.clone(), ledger.clone()),
+            names,
+            clock.clone(),
+        );
         let (work, orders) = threads::channel();
         let keeper = spawn("record-keeper", move || keeper.run(&orders))?;
         let intake = Intake {
@@ -144,7 +150,10 @@ impl Shared {
     }
 
     fn publish(&self, spool: &Spool) {
-        #[expect(clippy::cast_precision_loss, reason = "a spool is far smaller than 2^52 bytes")]
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a spool is far smaller than 2^52 bytes"
+        )]
         self.metrics.spool_bytes.set(spool.bytes() as f64);
     }
 }
