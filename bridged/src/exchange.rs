@@ -28,7 +28,8 @@ use crate::refusal::Refusal;
 use crate::upstream::Upstream;
 use crate::websocket;
 
-pub(crate) use reply::to_client;
+pub(crate) use call::{Call, record, user_agent};
+pub(crate) use reply::{tap_limits, to_client};
 pub(crate) use send::answered;
 
 /// What the client asked for.
@@ -148,7 +149,7 @@ fn route_as(
 
 async fn dispatch(
     app: &Arc<App>,
-    providers: &Providers,
+    providers: &Arc<Providers>,
     route: Route,
     exchange: Exchange,
 ) -> Response<ReplyBody> {
@@ -158,7 +159,7 @@ async fn dispatch(
     };
     let shape = upstream.instance.kind.error_shape(route.endpoint);
     let answered = if websocket::is_asked(&exchange.request) {
-        websocket::open(app, upstream, &route, exchange).await
+        websocket::open(app, providers, &route, exchange).await
     } else {
         match route.endpoint {
             Endpoint::Bridged(api) => bridge(app, upstream, &route, api, exchange).await,

@@ -22,7 +22,7 @@ use crate::secret::Secret;
 
 pub use calls::{CallConfig, OnAbort, OnAbortFile};
 pub use price::PriceFile;
-pub use provider::{Byok, ProviderConfig, ProviderFile, WebSockets};
+pub use provider::{Byok, ProviderConfig, ProviderFile};
 pub use scalar::{ByteSize, Span};
 pub use source::{ConfigError, Problems, Source};
 pub use store::{PostgresUrl, StoreConfig, StoreLocation};
