@@ -19,8 +19,17 @@ pub(crate) struct Config {
     pub(crate) file: Option<PathBuf>,
 }
 
-const SECTIONS: [&str; 9] = [
-    "proxy", "bridge", "metrics", "ca", "upstream", "store", "record", "provider", "price",
+const SECTIONS: [&str; 10] = [
+    "proxy",
+    "bridge",
+    "metrics",
+    "ca",
+    "upstream",
+    "store",
+    "record",
+    "retention",
+    "provider",
+    "price",
 ];
 
 /// Reads and checks the configuration that `globals` name.
@@ -50,6 +59,7 @@ pub(crate) fn read(
         upstream: source.section("upstream", &mut problems),
         store: source.section("store", &mut problems),
         record: source.section("record", &mut problems),
+        retention: source.section("retention", &mut problems),
         providers: source.entries("provider", &mut problems),
         prices: source.entries("price", &mut problems),
     };

@@ -181,6 +181,7 @@ impl App {
         let writing = WriterConfig {
             durability: config.record.durability,
             when_full: config.record.when_full,
+            retention: config.retention,
             spool: config.spool.clone(),
             spool_max: config.record.spool_max,
         };

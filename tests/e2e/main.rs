@@ -34,9 +34,13 @@ mod flood;
 mod forward;
 mod framing;
 mod harness;
+mod load;
+mod outage;
 mod pace;
 mod page;
 mod policy;
+#[path = "../support/postgres.rs"]
+mod postgres;
 mod proxy;
 mod raw;
 mod secrets;

@@ -81,6 +81,16 @@ pub struct RecordFile {
     pub spool_max: Option<ByteSize>,
 }
 
+/// `[retention]`: how long records are kept.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct RetentionFile {
+    /// How long texts are kept.
+    pub content: Option<Span>,
+    /// How long everything else is kept.
+    pub metadata: Option<Span>,
+}
+
 /// How much of the exchanged text is recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -126,6 +136,8 @@ pub struct File {
     pub store: StoreFile,
     /// `[record]`
     pub record: RecordFile,
+    /// `[retention]`
+    pub retention: RetentionFile,
     /// `[[provider]]`
     pub providers: Vec<ProviderFile>,
     /// `[[price]]`
@@ -158,6 +170,15 @@ pub struct RecordConfig {
     pub spool_max: u64,
 }
 
+/// How long records are kept; for ever where nothing is said.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RetentionConfig {
+    /// Prompts, tool arguments, thoughts and outputs.
+    pub content: Option<Duration>,
+    /// Everything else.
+    pub metadata: Option<Duration>,
+}
+
 /// What the bridge runs with.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -171,6 +192,8 @@ pub struct Config {
     pub upstream: UpstreamConfig,
     /// Where records are kept.
     pub store: StoreConfig,
+    /// How long records are kept.
+    pub retention: RetentionConfig,
     /// Folder of records that wait for the store.
     pub spool: PathBuf,
     /// What is recorded.
@@ -204,6 +227,7 @@ impl Config {
             // Agents send whole conversations with images; 64 MiB is above what any provider accepts.
             max_body: file.bridge.max_body.map_or(64 << 20, ByteSize::bytes),
             store: store::build(&file.store, &upstream.extra_ca, source, problems),
+            retention: retention(&file.retention, problems),
             spool: source.in_data_dir("spool"),
             upstream,
             record: RecordConfig {
@@ -257,3 +281,22 @@ fn upstream(file: &UpstreamFile, source: &Source, problems: &mut Problems) -> Up
         idle_timeout: file.idle_timeout.map_or(Duration::from_secs(600), Span::duration),
     }
 }
+
+fn retention(file: &RetentionFile, problems: &mut Problems) -> RetentionConfig {
+    let config = RetentionConfig {
+        content: file.content.map(Span::duration),
+        metadata: file.metadata.map(Span::duration),
+    };
+    for (key, span) in [
+        ("retention.content", config.content),
+        ("retention.metadata", config.metadata),
+    ] {
+        // Requests in flight must not be deleted under their own end.
+        if span.is_some_and(|span| span < SHORTEST_RETENTION) {
+            problems.add(key, "is too short: the shortest is 1h");
+        }
+    }
+    config
+}
+
+const SHORTEST_RETENTION: Duration = Duration::from_secs(3_600);

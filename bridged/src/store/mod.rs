@@ -6,12 +6,14 @@
 //! writer, token management and the keeping of deadlines (`retention`) write; a batch is committed whole or not
 //! at all; an event that is seen twice is stored once, in whatever order events come.
 
+mod audit;
 mod chain;
 mod content;
 mod filter;
 mod lease;
 mod postgres;
 mod read;
+mod retention;
 mod schema;
 mod sessions;
 mod sql;
@@ -29,8 +31,10 @@ use crate::config::{Durability, StoreConfig, StoreLocation};
 use crate::upstream::{Trust, TrustError};
 use sql::Database;
 
+pub use audit::{Audit, ChainHead, Fault};
 pub use filter::{Cursor, Filter, Page, Status};
 pub use read::{InterceptionRow, ThoughtRow, ToolCallRow, UsageRow};
+pub use retention::Deleted;
 pub use sessions::{SessionRow, ThreadRow};
 pub use tokens::{NewToken, TokenLine};
 pub use writer::{Writer, WriterConfig, WriterError};

@@ -25,7 +25,7 @@ use crate::config::Durability;
 const CONNECT: Duration = Duration::from_secs(5);
 /// Longest wait for an answer.
 const ANSWER: Duration = Duration::from_secs(20);
-/// Longest wait for the end of a clean-up.
+/// Longest wait for the end of an audit or a clean-up.
 const CLEAN_UP: Duration = Duration::from_secs(3_600);
 /// Names the migration lock among the locks of the server.
 const LOCK: i64 = 0x4357_4159;
@@ -103,6 +103,7 @@ impl Server {
             statements: HashMap::new(),
             texts: BatchTexts::default(),
             broken: false,
+            limit: ANSWER,
         };
         database.script("SET search_path TO causeway; SET client_min_messages TO warning")?;
         Ok(database)
@@ -134,6 +135,7 @@ pub(super) struct Postgres {
     statements: HashMap<Arc<str>, Statement>,
     texts: BatchTexts,
     broken: bool,
+    limit: Duration,
 }
 
 /// Statements kept prepared; lists with many filters would otherwise fill the server's memory.
@@ -168,7 +170,7 @@ impl Postgres {
             return Ok(known.clone());
         }
         let text = placeholders(sql);
-        let made = self.wait(ANSWER, async |client| client.prepare(&text).await)?;
+        let made = self.wait(self.limit, async |client| client.prepare(&text).await)?;
         if self.statements.len() >= STATEMENTS {
             self.statements.clear();
         }
@@ -178,7 +180,7 @@ impl Postgres {
 
     fn rows(&mut self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, StoreError> {
         let statement = self.statement(sql)?;
-        let rows = self.wait(ANSWER, async |client| client.query(&statement, values).await)?;
+        let rows = self.wait(self.limit, async |client| client.query(&statement, values).await)?;
         let value = |row: &tokio_postgres::Row, column| Ok(row.try_get::<_, Read>(column)?.0);
         rows.iter()
             .map(|row| {
@@ -205,11 +207,17 @@ impl Database for Postgres {
         self.script("BEGIN")
     }
 
+    fn begin_reading(&mut self) -> Result<(), StoreError> {
+        self.limit = CLEAN_UP;
+        self.script("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+    }
+
     fn commit(&mut self) -> Result<(), StoreError> {
         self.script("COMMIT")
     }
 
     fn roll_back(&mut self) {
+        self.limit = ANSWER;
         if self.is_usable() && self.script("ROLLBACK").is_err() {
             self.broken = true;
         }
@@ -223,11 +231,13 @@ impl Database for Postgres {
     fn execute(&mut self, sql: &str, values: &[Value<'_>]) -> Result<u64, StoreError> {
         let statement = self.statement(sql)?;
         let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| value as _).collect();
-        self.wait(ANSWER, async |client| client.execute(&statement, &values).await)
+        self.wait(self.limit, async |client| {
+            client.execute(&statement, &values).await
+        })
     }
 
     fn script(&mut self, sql: &str) -> Result<(), StoreError> {
-        self.wait(ANSWER, async |client| client.batch_execute(sql).await)
+        self.wait(self.limit, async |client| client.batch_execute(sql).await)
     }
 
     fn batch(&mut self, batch: &'static Batch, rows: Vec<Vec<Value<'_>>>) -> Result<Vec<Row>, StoreError> {

@@ -202,12 +202,25 @@ impl Store {
     }
 }
 
+/// Ids in one statement.
+const IDS: usize = 50;
+
 /// The interceptions with these ids, in no order.
 pub(super) fn by_ids(database: &mut dyn Database, ids: &[Uuid]) -> Result<Vec<InterceptionRow>, StoreError> {
-    let mut question = Question::default();
-    let marks: Vec<String> = ids.iter().map(|id| question.bind(*id)).collect();
-    let sql = format!("SELECT id FROM interception WHERE id IN ({})", marks.join(", "));
-    let mut rows = select(database, &sql, &question)?;
+    let mut rows = Vec::with_capacity(ids.len());
+    for ids in ids.chunks(IDS) {
+        let mut question = Question::default();
+        // Always the same number, so that there is one statement to prepare; saying an id twice changes nothing.
+        let count = if ids.len() == 1 { 1 } else { IDS };
+        let marks: Vec<String> = ids
+            .iter()
+            .cycle()
+            .take(count)
+            .map(|id| question.bind(*id))
+            .collect();
+        let sql = format!("SELECT id FROM interception WHERE id IN ({})", marks.join(", "));
+        rows.extend(select(database, &sql, &question)?);
+    }
     nest(database, &mut rows)?;
     Ok(rows)
 }

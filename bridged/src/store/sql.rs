@@ -22,6 +22,9 @@ pub(super) trait Database: Send {
     /// Begins a transaction that will write.
     fn begin(&mut self) -> Result<(), StoreError>;
 
+    /// Begins a transaction that reads everything as it is now, however long it takes; `roll_back` ends it.
+    fn begin_reading(&mut self) -> Result<(), StoreError>;
+
     /// Ends the transaction; only then does anyone see it.
     fn commit(&mut self) -> Result<(), StoreError>;
 

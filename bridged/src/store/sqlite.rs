@@ -50,6 +50,8 @@ impl Sqlite {
         connection.busy_timeout(BUSY)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         connection.pragma_update(None, "journal_mode", "wal")?;
+        // What is erased must not stay readable in the file.
+        connection.pragma_update(None, "secure_delete", "on")?;
         Ok(Sqlite {
             connection,
             texts: BatchTexts::default(),
@@ -100,6 +102,10 @@ impl Database for Sqlite {
             .prepare_cached("BEGIN IMMEDIATE")?
             .execute([])
             .map(drop)?)
+    }
+
+    fn begin_reading(&mut self) -> Result<(), StoreError> {
+        self.script("BEGIN")
     }
 
     fn commit(&mut self) -> Result<(), StoreError> {

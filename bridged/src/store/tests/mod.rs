@@ -2,14 +2,19 @@
 
 use std::sync::Arc;
 
-use providers::{Api, ReplyFacts, ToolCall, ToolKind, ToolResult, Usage, UsageSource};
+use providers::{
+    Api, ReplyFacts, Thought, ThoughtSource, ToolCall, ToolKind, ToolResult, Usage, UsageSource,
+};
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use super::sql::Dialect;
 use super::*;
 use crate::clock::{Clock, Micros};
-use crate::config::{Content, Durability, PostgresUrl, RecordConfig, StoreConfig, StoreLocation, WhenFull};
+use crate::config::{
+    Content, Durability, PostgresUrl, RecordConfig, RetentionConfig, StoreConfig, StoreLocation, WhenFull,
+};
 use crate::metrics::Metrics;
 use crate::record::{CredentialKind, Ended, Event, Gate, Mode, Outcome, QUEUE, Recorder, Started};
 
@@ -101,6 +106,11 @@ on_both! {
     tokens_are_found_by_hash_and_never_stored
     a_newer_schema_is_refused
     odd_texts_are_kept
+    a_clock_that_steps_back_confuses_nobody
+    sums_do_not_depend_on_the_order_of_events
+    an_audit_names_what_was_changed
+    deletion_on_purpose_keeps_the_chain_whole
+    an_erased_user_leaves_no_text
 }
 
 /// A store with its writer; `close` waits until everything is written.
@@ -128,6 +138,7 @@ async fn open(home: Home, content: Content) -> Fixture {
     let writing = WriterConfig {
         durability: config.durability,
         when_full: config.when_full,
+        retention: RetentionConfig::default(),
         spool: home.folder.path().join("spool"),
         spool_max: config.spool_max,
     };
@@ -744,4 +755,300 @@ async fn odd_texts_are_kept(home: Home) {
     );
     assert_eq!(row.user, "o'brien\u{fffd}");
     assert!(row.model.unwrap().ends_with('…'));
+}
+
+/// Some ended interceptions of two users; returns their ids.
+async fn filled(fixture: &Fixture) -> Vec<Uuid> {
+    let mut ids = Vec::new();
+    for number in 0..6 {
+        let user = if number % 2 == 0 { "ann" } else { "bob" };
+        let start = started(user, Some(user), &"planted-prompt ".repeat(40));
+        let id = start.id;
+        let mut end = ended(id);
+        let facts = end.facts.as_mut().unwrap();
+        facts.tool_calls = vec![call(&format!("call_{number}"))];
+        facts.thoughts = vec![Thought {
+            text: "planted-thought".to_owned(),
+            source: ThoughtSource::Thinking,
+        }];
+        facts.output = Some("planted-output".to_owned());
+        facts
+            .usage
+            .as_mut()
+            .unwrap()
+            .extra
+            .insert("web_search".to_owned(), 2);
+        fixture.start(start).await;
+        fixture.end(end).await;
+        ids.push(id);
+    }
+    ids
+}
+
+async fn faults(store: &Store, earlier: Vec<ChainHead>) -> Vec<Fault> {
+    store.audit(earlier).await.unwrap().faults
+}
+
+async fn an_audit_names_what_was_changed(home: Home) {
+    let fixture = fresh(home).await;
+    let ids = filled(&fixture).await;
+    let store = fixture.store.clone();
+    let checkpoint = store.chain_heads().await.unwrap();
+    assert_eq!(faults(&store, checkpoint.clone()).await, []);
+    fixture.start(started("ann", None, "more")).await;
+    assert_eq!(faults(&store, checkpoint.clone()).await, [], "a chain may grow");
+
+    let id = ids[2];
+    let hex: String = id.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    let blob = |hex: &str| match home_dialect(&store) {
+        Dialect::Sqlite => format!("x'{hex}'"),
+        Dialect::Postgres => format!("'\\x{hex}'::bytea"),
+    };
+    let row = blob(&hex);
+    let start = Fault::Changed { id, part: "start" };
+    let end = Fault::Changed { id, part: "end" };
+    let cases = [
+        (
+            format!("UPDATE interception SET started_at = started_at + 1 WHERE id = {row}"),
+            start.clone(),
+        ),
+        (
+            format!("UPDATE interception SET status = 500 WHERE id = {row}"),
+            end.clone(),
+        ),
+        (
+            format!("UPDATE usage SET output = 1 WHERE interception = {row}"),
+            end.clone(),
+        ),
+        (
+            format!("UPDATE tool_call SET truncated = 1 WHERE interception = {row}"),
+            end.clone(),
+        ),
+        (
+            format!(
+                "UPDATE thought SET body = {} WHERE interception = {row}",
+                blob("0041")
+            ),
+            end.clone(),
+        ),
+        (format!("DELETE FROM output WHERE interception = {row}"), end),
+        (
+            format!(
+                "UPDATE prompt SET body = {} WHERE interception = {row}",
+                blob("0041")
+            ),
+            start,
+        ),
+        (
+            format!("DELETE FROM interception WHERE id = {row}"),
+            Fault::Deleted { id },
+        ),
+    ];
+    for (change, want) in cases {
+        let found = tampered(&store, change.clone(), checkpoint.clone()).await;
+        assert_eq!(found, [want], "{change}");
+    }
+    let instance = checkpoint[0].instance;
+    let gone = tampered(&store, "DELETE FROM chain WHERE n = 4".to_owned(), Vec::new()).await;
+    assert!(
+        gone.contains(&Fault::Missing {
+            instance,
+            from: 4,
+            to: 4
+        }),
+        "{gone:?}"
+    );
+    let tail = "DELETE FROM chain WHERE n > 11".to_owned();
+    let tail = tampered(&store, tail, checkpoint.clone()).await;
+    assert!(
+        tail.contains(&Fault::Missing {
+            instance,
+            from: 12,
+            to: 13
+        }),
+        "{tail:?}"
+    );
+    assert!(
+        tail.contains(&Fault::Rewritten { instance, link: 12 }),
+        "{tail:?}"
+    );
+    let swap = "UPDATE chain SET n = CASE n WHEN 3 THEN -5 ELSE -3 END WHERE n IN (3, 5);
+        UPDATE chain SET n = -n WHERE n < 0"
+        .to_owned();
+    assert!(tampered(&store, swap, Vec::new()).await.len() >= 2, "moved links");
+    let copy = format!(
+        "INSERT INTO interception (id, instance, session, who, combo, api, mode, credential, stream, started_at,
+            request_bytes) SELECT {}, instance, session, who, combo, api, mode, credential, stream, started_at,
+            request_bytes FROM interception WHERE id = {row}",
+        blob(&"7".repeat(32))
+    );
+    let copy = tampered(&store, copy, Vec::new()).await;
+    assert!(matches!(copy[..], [Fault::Inserted { .. }]), "{copy:?}");
+}
+
+fn home_dialect(store: &Store) -> Dialect {
+    match store.0.place {
+        Place::Sqlite(_) => Dialect::Sqlite,
+        Place::Postgres(_) => Dialect::Postgres,
+    }
+}
+
+/// What an audit finds after `change`, which is undone.
+async fn tampered(store: &Store, change: String, earlier: Vec<ChainHead>) -> Vec<Fault> {
+    let found = store.ask(move |database| {
+        database.begin()?;
+        database.script(&change)?;
+        let found = audit::audit_now(database, &earlier);
+        database.roll_back();
+        found
+    });
+    found.await.unwrap().faults
+}
+
+async fn deletion_on_purpose_keeps_the_chain_whole(home: Home) {
+    let fixture = fresh(home).await;
+    let ids = filled(&fixture).await;
+    let store = fixture.store.clone();
+    let checkpoint = store.chain_heads().await.unwrap();
+    let hour = std::time::Duration::from_secs(3_600);
+    let later = Clock::system().micros().plus(2 * hour);
+    let content = RetentionConfig {
+        content: Some(hour),
+        metadata: None,
+    };
+    let deleted = store.clean_up(content, later).await.unwrap();
+    assert_eq!((deleted.texts, deleted.interceptions), (6, 0));
+    assert_eq!(
+        store.clean_up(content, later).await.unwrap().texts,
+        0,
+        "once is enough"
+    );
+    let row = store.interception(ids[0], None).await.unwrap().unwrap();
+    assert!(row.erased && row.prompt.is_none() && row.output.is_none());
+    assert_eq!(
+        (row.tool_calls.len(), row.tool_calls[0].arguments.as_str()),
+        (1, "")
+    );
+    assert_eq!(faults(&store, checkpoint.clone()).await, []);
+
+    let all = RetentionConfig {
+        content: Some(hour),
+        metadata: Some(hour),
+    };
+    assert_eq!(store.clean_up(all, later).await.unwrap().interceptions, 6);
+    assert!(store.interception(ids[0], None).await.unwrap().is_none());
+    let (sessions, _) = store.sessions(Filter::default(), PAGE).await.unwrap();
+    assert!(sessions.is_empty());
+    assert_eq!(faults(&store, checkpoint).await, []);
+}
+
+async fn an_erased_user_leaves_no_text(home: Home) {
+    let fixture = fresh(home).await;
+    let ids = filled(&fixture).await;
+    let store = fixture.store.clone();
+    assert_eq!(store.erase_user("nobody".to_owned()).await.unwrap(), 0);
+    assert_eq!(store.erase_user("ann".to_owned()).await.unwrap(), 3);
+    assert_eq!(store.erase_user("bob".to_owned()).await.unwrap(), 3);
+    let row = store.interception(ids[0], None).await.unwrap().unwrap();
+    assert_eq!(
+        (row.prompt, row.user.as_str(), row.usage[0].output),
+        (None, "ann", 5)
+    );
+    let (sessions, _) = store.sessions(Filter::default(), PAGE).await.unwrap();
+    assert!(sessions.iter().all(|session| session.last_prompt.is_none()));
+    assert_eq!(faults(&store, Vec::new()).await, []);
+    store
+        .clean_up(RetentionConfig::default(), Micros(0))
+        .await
+        .unwrap();
+    let home = fixture.close().await;
+    for bytes in home.files() {
+        for planted in [&b"planted-thought"[..], b"planted-output", b"secret"] {
+            assert!(!bytes.windows(planted.len()).any(|window| window == planted));
+        }
+    }
+}
+
+async fn a_clock_that_steps_back_confuses_nobody(home: Home) {
+    let fixture = fresh(home).await;
+    let mut ids = Vec::new();
+    // Each request is an hour earlier than the one before it.
+    for hour in (10..20_u64).rev() {
+        let at = uuid::Timestamp::from_unix(uuid::NoContext, hour * 3_600, 0);
+        let start = Started {
+            id: Uuid::new_v7(at),
+            started_at: Micros(i64::try_from(hour).unwrap() * 3_600_000_000),
+            ..started("ann", Some("s"), &format!("at {hour}"))
+        };
+        let end = Ended {
+            ended_at: Micros(start.started_at.0 - 60_000_000),
+            ..ended(start.id)
+        };
+        ids.push(start.id);
+        fixture.start(start).await;
+        fixture.end(end).await;
+    }
+    let (sessions, _) = fixture.store.sessions(Filter::default(), PAGE).await.unwrap();
+    let session = &sessions[0];
+    assert_eq!(
+        (session.interceptions, session.last_prompt.as_deref()),
+        (10, Some("at 19"))
+    );
+    assert!(session.started_at.contains("T10:00") && session.last_active_at.contains("T19:00"));
+    let (rows, _) = fixture
+        .store
+        .interceptions(Filter::default(), PAGE)
+        .await
+        .unwrap();
+    assert_eq!(
+        rows.iter().map(|row| row.id).collect::<Vec<_>>(),
+        ids,
+        "latest first"
+    );
+    assert_eq!(faults(&fixture.store, Vec::new()).await, []);
+}
+
+async fn sums_do_not_depend_on_the_order_of_events(home: Home) {
+    let store = again(&home).await;
+    let mut sums = Vec::new();
+    for turn in 0..4 {
+        let user = format!("user {turn}");
+        let mut events = Vec::new();
+        for number in 0..5 {
+            let start = Started {
+                started_at: Micros(1_000_000 * (number + 1)),
+                ..started(&user, Some("s"), &format!("prompt {number}"))
+            };
+            let end = ended(start.id);
+            events.extend([Event::Start(Box::new(start)), Event::End(Box::new(end))]);
+        }
+        match turn {
+            0 => {}
+            1 => events.reverse(),
+            2 => events.rotate_left(3),
+            _ => events.sort_by_key(|event| matches!(event, Event::Start(_))),
+        }
+        // In batches of three, by different processes.
+        while !events.is_empty() {
+            let rest = events.split_off(events.len().min(3));
+            write_batch(&store, std::mem::replace(&mut events, rest)).await;
+        }
+        let filter = Filter {
+            user: vec![user],
+            ..Filter::default()
+        };
+        let session = store.sessions(filter, PAGE).await.unwrap().0.remove(0);
+        let shown = serde_json::to_value(&session).unwrap();
+        let counts = [
+            "interceptions",
+            "usage",
+            "cost_micros",
+            "started_at",
+            "last_active_at",
+            "last_prompt",
+        ];
+        sums.push(counts.map(|name| shown[name].clone()));
+    }
+    assert!(sums.iter().all(|sum| *sum == sums[0]), "{sums:?}");
+    assert_eq!(faults(&store, Vec::new()).await, []);
 }

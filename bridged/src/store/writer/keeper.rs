@@ -9,16 +9,21 @@ use uuid::Uuid;
 
 use super::{BATCH, Shared};
 use crate::clock::Clock;
-use crate::config::Durability;
-use crate::record::{Ended, Event, Ledger, Outcome};
+use crate::config::{Durability, RetentionConfig};
+use crate::record::{Ended, Event, Gate, Ledger, Outcome};
 use crate::store::chain::Head;
 use crate::store::lease::{self, LEASE, Names, RENEWAL};
+use crate::store::retention::CleanUp;
 use crate::store::sql::{Database, transaction};
 use crate::store::write::{self, GATEWAY_STOPPED, Memory};
 use crate::store::{Store, StoreError};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// How often old records are looked for.
+const CLEANING: Duration = Duration::from_secs(600);
+/// The pause between two steps of a clean-up.
+const BREATH: Duration = Duration::from_millis(5);
 
 /// What the keeper is asked to do.
 #[derive(Debug)]
@@ -37,10 +42,15 @@ pub(super) struct Keeper {
     durability: Durability,
     spool: Shared,
     ledger: Arc<Ledger>,
+    gate: Gate,
     names: Names,
     clock: Clock,
     open: Option<Open>,
     renewed: Instant,
+    retention: RetentionConfig,
+    /// When old records are looked for next.
+    clean_at: Instant,
+    cleaning: Option<CleanUp>,
     /// Since when this process has held its lease without a break.
     alive_since: Option<Instant>,
 }
@@ -61,16 +71,20 @@ struct Written {
 impl Keeper {
     pub(super) fn new(
         store: Store,
-        durability: Durability,
-        (spool, ledger): (Shared, Arc<Ledger>),
+        config: (Durability, RetentionConfig),
+        (spool, ledger, gate): (Shared, Arc<Ledger>, Gate),
         names: Names,
         clock: Clock,
     ) -> Keeper {
         Keeper {
             store,
-            durability,
+            durability: config.0,
+            retention: config.1,
+            clean_at: Instant::now(),
+            cleaning: None,
             spool,
             ledger,
+            gate,
             names,
             clock,
             open: None,
@@ -81,7 +95,12 @@ impl Keeper {
 
     pub(super) fn run(mut self, orders: &Receiver<Work>) {
         loop {
-            let due = RENEWAL.saturating_sub(self.renewed.elapsed());
+            // Between two steps of a clean-up nobody waits long.
+            let due = if self.cleaning.is_some() {
+                BREATH
+            } else {
+                RENEWAL.saturating_sub(self.renewed.elapsed())
+            };
             match orders.recv_timeout(due) {
                 Ok(Work::Write(events, done)) => {
                     let outcome = self.write(&events);
@@ -96,7 +115,7 @@ impl Keeper {
                         break;
                     }
                 }
-                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Timeout) => self.clean(),
                 Ok(Work::Stop) | Err(RecvTimeoutError::Disconnected) => break,
             }
             if self.renewed.elapsed() >= RENEWAL {
@@ -142,6 +161,8 @@ impl Keeper {
         let mut spool = self.spool.lock();
         spool.release(&portion)?;
         self.spool.publish(&spool);
+        // There is room again, and while the gate is closed nothing comes that would notice it.
+        self.gate.set_closed(false);
         self.ledger
             .replayed(written.written, written.lost + portion.unreadable);
         drop(spool);
@@ -255,6 +276,42 @@ impl Keeper {
                 tracing::warn!(error, "the lease of this process could not be renewed");
             }
         }
+    }
+
+    /// Deletes a little of what is too old, when there is nothing else to do.
+    fn clean(&mut self) {
+        let config = self.retention;
+        let is_due =
+            self.clean_at <= Instant::now() && (config.content.is_some() || config.metadata.is_some());
+        if self.cleaning.is_none() && !is_due {
+            return;
+        }
+        if let Err(error) = self.clean_a_little() {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "old records could not be deleted; they will be later");
+            self.cleaning = None;
+            self.clean_at = Instant::now() + CLEANING;
+        }
+    }
+
+    fn clean_a_little(&mut self) -> Result<(), StoreError> {
+        let (config, now) = (self.retention, self.clock.micros());
+        let Some(mut work) = self.cleaning.take() else {
+            self.clean_at = Instant::now() + CLEANING;
+            let open = self.open()?;
+            self.cleaning = CleanUp::begin(open.database.as_mut(), &mut open.memory, &config, now)?;
+            return Ok(());
+        };
+        if work.step(self.open()?.database.as_mut())? {
+            self.cleaning = Some(work);
+        } else {
+            tracing::info!(
+                texts = work.deleted.texts,
+                interceptions = work.deleted.interceptions,
+                "old records were deleted"
+            );
+        }
+        Ok(())
     }
 
     /// Ends what dead processes left open.

@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::Store;
 use super::lease::Names;
 use crate::clock::Clock;
-use crate::config::{Durability, WhenFull};
+use crate::config::{Durability, RetentionConfig, WhenFull};
 use crate::metrics::RecordMetrics;
 use crate::record::{Event, Gate, Job, Ledger, Spool, SpoolError};
 use keeper::{Keeper, Work};
@@ -38,6 +38,8 @@ const BEYOND: u64 = 16 << 20;
 pub struct WriterConfig {
     /// How surely a commit is on disk.
     pub durability: Durability,
+    /// How long records are kept.
+    pub retention: RetentionConfig,
     /// What happens when the spool is full.
     pub when_full: WhenFull,
     /// The spool's folder. Also holds the name of this process.
@@ -91,8 +93,8 @@ impl Writer {
         let spool = Shared::new(spool, metrics);
         let keeper = Keeper::new(
             store.clone(),
-            config.durability,
-            (spool.clone(), ledger.clone()),
+            (config.durability, config.retention),
+            (spool.clone(), ledger.clone(), gate.clone()),
             names,
             clock.clone(),
         );
