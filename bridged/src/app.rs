@@ -188,7 +188,7 @@ impl App {
         let writer = Writer::start(
             &store,
             jobs,
-            writing,
+            &writing,
             (metrics.record.clone(), gate.clone()),
             &clock,
         )?;

@@ -26,7 +26,7 @@ pub enum StoreLocation {
 
 /// The address of a PostgreSQL server with its credentials. Shows no password.
 #[derive(Clone)]
-pub struct PostgresUrl(tokio_postgres::Config);
+pub struct PostgresUrl(Box<tokio_postgres::Config>);
 
 impl PostgresUrl {
     /// Reads `postgres://user:password@host/database?sslmode=…`; `None` when the text is something else.
@@ -34,12 +34,12 @@ impl PostgresUrl {
         // The server's certificate is always checked, so the stricter words mean the same.
         let text = text.replace("sslmode=verify-full", "sslmode=require");
         let config: tokio_postgres::Config = text.parse().ok()?;
-        (!config.get_hosts().is_empty()).then_some(PostgresUrl(config))
+        (!config.get_hosts().is_empty()).then(|| PostgresUrl(Box::new(config)))
     }
 
     /// What to connect with.
     pub(crate) fn config(&self) -> tokio_postgres::Config {
-        self.0.clone()
+        tokio_postgres::Config::clone(&self.0)
     }
 }
 

@@ -4,7 +4,7 @@
 //! hold together for one request: a session is found by them if one of its requests has them all. Cursors are opaque
 //! to clients: the sort key of the last row, in hexadecimal.
 
-use super::sql::Value;
+use super::sql::{Dialect, Value};
 use crate::clock::Micros;
 use crate::record::Outcome;
 
@@ -137,8 +137,79 @@ impl Question {
     }
 }
 
+/// The parts of a list's query: for each of some users and combos the first rows that fit.
+#[derive(Debug, Default)]
+pub(super) struct Parts {
+    /// What rows are looked up for, none where the list is read as it is.
+    each: Vec<&'static str>,
+    /// Which of these.
+    which: Vec<String>,
+    /// Which rows `x` of the list.
+    pub(super) row: Vec<String>,
+}
+
+impl Parts {
+    /// Looks up rows for each user, and for each combo, that the filter asks for.
+    pub(super) fn by_user_and_combo(question: &mut Question, filter: &Filter) -> Parts {
+        let mut parts = Parts::default();
+        if !filter.user.is_empty() {
+            parts.look_up("label u", question.any("u.text", &filter.user), "x.who = u.id");
+        }
+        let combos = question.combos("c", filter);
+        if !combos.is_empty() {
+            parts.look_up("combo c", combos, "x.combo = c.id");
+        }
+        parts
+    }
+
+    /// Looks up rows for each `of` that is one of `which`.
+    pub(super) fn look_up(&mut self, of: &'static str, which: impl IntoIterator<Item = String>, row: &str) {
+        self.each.push(of);
+        self.which.extend(which);
+        self.row.push(row.to_owned());
+    }
+
+    /// The query of the rows' `key`, latest first. `order` are the columns of `x` that say what is late.
+    pub(super) fn query(
+        mut self,
+        dialect: Dialect,
+        table: &str,
+        key: &str,
+        order: &[&str],
+        limit: &str,
+    ) -> String {
+        let columns = |row: &str, after: &str| {
+            let columns: Vec<String> = order
+                .iter()
+                .map(|column| format!("{row}.{column}{after}"))
+                .collect();
+            columns.join(", ")
+        };
+        let latest = |row: &str| format!("ORDER BY {} LIMIT {limit}", columns(row, " DESC"));
+        let few = format!(
+            "SELECT x.{key} FROM {table} x {} {}",
+            clause(&self.row),
+            latest("x")
+        );
+        if self.each.is_empty() {
+            return few;
+        }
+        if self.each.contains(&"combo c") {
+            // A session has several combos.
+            self.which.push("i.combo = c.id".to_owned());
+        }
+        let from = dialect.few_of_each(&self.each.join(" CROSS JOIN "), table, "i", key, &few);
+        let distinct = columns("i", "");
+        format!(
+            "SELECT DISTINCT {distinct} FROM {from} {} {}",
+            clause(&self.which),
+            latest("i")
+        )
+    }
+}
+
 /// A `WHERE` clause, empty when there are no conditions.
-pub(super) fn clause(conditions: &[String]) -> String {
+fn clause(conditions: &[String]) -> String {
     if conditions.is_empty() {
         String::new()
     } else {

@@ -241,6 +241,22 @@ impl Store {
         })))
     }
 
+    /// Bytes that the database takes on its server; nothing for a file, whose size the file system knows.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn bytes(&self) -> Result<Option<u64>, StoreError> {
+        self.ask(|database| {
+            if database.dialect() == sql::Dialect::Sqlite {
+                return Ok(None);
+            }
+            let mut rows = database.query("SELECT pg_database_size(current_database())", &[])?;
+            let bytes = rows.pop().ok_or(StoreError::Unreadable)?.int()?;
+            Ok(u64::try_from(bytes).ok())
+        })
+        .await
+    }
+
     /// Answers a question on a blocking thread.
     async fn ask<T: Send + 'static>(
         &self,

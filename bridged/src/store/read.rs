@@ -8,8 +8,8 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::content::{Content, Digest};
-use super::filter::{Cursor, Filter, Page, Question, Status, clause};
-use super::sql::{Batch, Columns, Database, Row, Sort};
+use super::filter::{Cursor, Filter, Page, Parts, Question, Status};
+use super::sql::{Batch, Columns, Database, Dialect, Row, Sort};
 use super::{Store, StoreError};
 use crate::clock::Micros;
 use crate::record::{CredentialKind, Mode, Outcome};
@@ -176,7 +176,7 @@ impl Store {
         page: Page,
     ) -> Result<(Vec<InterceptionRow>, Option<Cursor>), StoreError> {
         self.ask(move |database| {
-            let (sql, question) = page_of(database, &filter, page);
+            let (sql, question) = page_of(database.dialect(), &filter, page);
             let mut rows = select(database, &sql, &question)?;
             let next = page.cut(&mut rows, |row| cursor_of(row.id));
             nest(database, &mut rows)?;
@@ -226,66 +226,48 @@ pub(super) fn by_ids(database: &mut dyn Database, ids: &[Uuid]) -> Result<Vec<In
 }
 
 /// The query of the ids of a page.
-pub(super) fn page_of(database: &mut dyn Database, filter: &Filter, page: Page) -> (String, Question) {
+pub(super) fn page_of(dialect: Dialect, filter: &Filter, page: Page) -> (String, Question) {
     let mut question = Question::default();
-    let mut each = Vec::new();
-    let mut which = Vec::new();
-    let mut row: Vec<String> = Vec::new();
-    if !filter.session.is_empty() {
-        each.push("session f");
-        which.extend(question.any("f.id", &filter.session));
-        which.extend(question.any_label("f.who", &filter.user));
-        row.push("x.session = f.seq".to_owned());
-        let combos = question.combos("y", filter);
-        if !combos.is_empty() {
-            row.push(format!(
-                "x.combo IN (SELECT y.id FROM combo y {})",
-                clause(&combos)
-            ));
-        }
+    let mut parts = if filter.session.is_empty() {
+        Parts::by_user_and_combo(&mut question, filter)
     } else {
-        if !filter.user.is_empty() {
-            each.push("label u");
-            which.extend(question.any("u.text", &filter.user));
-            row.push("x.who = u.id".to_owned());
-        }
-        let combos = question.combos("c", filter);
-        if !combos.is_empty() {
-            each.push("combo c");
-            which.extend(combos);
-            row.push("x.combo = c.id".to_owned());
-        }
-    }
-    row.extend(state_of(filter));
+        of_sessions(&mut question, filter)
+    };
+    parts.row.extend(state_of(filter));
     if let Some(after) = filter.after {
-        row.push(format!("x.started_at >= {}", question.bind(after.0)));
+        parts
+            .row
+            .push(format!("x.started_at >= {}", question.bind(after.0)));
     }
     if let Some(before) = filter.before {
-        row.push(format!("x.started_at < {}", question.bind(before.0)));
+        parts
+            .row
+            .push(format!("x.started_at < {}", question.bind(before.0)));
     }
     if let Some(Cursor(high, low)) = page.cursor {
-        row.push(format!(
-            "x.id < {}",
-            question.bind(Uuid::from_u64_pair(high, low))
-        ));
+        let last = question.bind(Uuid::from_u64_pair(high, low));
+        parts.row.push(format!("x.id < {last}"));
     }
     let limit = question.bind(page.rows_read());
-    let few = format!(
-        "SELECT x.id FROM interception x {} ORDER BY x.id DESC LIMIT {limit}",
-        clause(&row)
-    );
-    if each.is_empty() {
-        return (few, question);
+    (
+        parts.query(dialect, "interception", "id", &["id"], &limit),
+        question,
+    )
+}
+
+fn of_sessions(question: &mut Question, filter: &Filter) -> Parts {
+    let mut parts = Parts::default();
+    let ids = question.any("f.id", &filter.session);
+    let users = question.any_label("f.who", &filter.user);
+    parts.look_up("session f", ids.into_iter().chain(users), "x.session = f.seq");
+    let combos = question.combos("y", filter);
+    if !combos.is_empty() {
+        let combos = combos.join(" AND ");
+        parts
+            .row
+            .push(format!("x.combo IN (SELECT y.id FROM combo y WHERE {combos})"));
     }
-    let each = each.join(" CROSS JOIN ");
-    let from = database
-        .dialect()
-        .few_of_each(&each, "interception", "i", "id", &few);
-    let sql = format!(
-        "SELECT i.id FROM {from} {} ORDER BY i.id DESC LIMIT {limit}",
-        clause(&which)
-    );
-    (sql, question)
+    parts
 }
 
 fn state_of(filter: &Filter) -> Option<String> {

@@ -7,8 +7,8 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::content::Content;
-use super::filter::{Cursor, Filter, Page, Question, clause};
-use super::sql::{Batch, Database, Row, Sort};
+use super::filter::{Cursor, Filter, Page, Parts, Question};
+use super::sql::{Batch, Database, Dialect, Row, Sort};
 use super::{Store, StoreError};
 use crate::clock::Micros;
 
@@ -92,7 +92,7 @@ impl Store {
         page: Page,
     ) -> Result<(Vec<SessionRow>, Option<Cursor>), StoreError> {
         self.ask(move |database| {
-            let (sql, question) = page_of(database, &filter, page);
+            let (sql, question) = page_of(database.dialect(), &filter, page);
             let mut rows = select(database, &sql, &question)?;
             let next = page.cut(&mut rows, |row| {
                 Cursor(row.active.unsigned_abs(), row.seq.unsigned_abs())
@@ -122,7 +122,7 @@ impl Store {
                 cursor: None,
                 limit: SAME_ID,
             };
-            let (sql, question) = page_of(database, &filter, page);
+            let (sql, question) = page_of(database.dialect(), &filter, page);
             let mut rows = select(database, &sql, &question)?;
             nest(database, &mut rows)?;
             let mut sessions = Vec::with_capacity(rows.len());
@@ -144,69 +144,56 @@ const EXCERPT: usize = 500;
 const MOST_SHOWN: i64 = 10_000;
 
 /// The query of the numbers of a page.
-pub(super) fn page_of(database: &mut dyn Database, filter: &Filter, page: Page) -> (String, Question) {
+pub(super) fn page_of(dialect: Dialect, filter: &Filter, page: Page) -> (String, Question) {
     let mut question = Question::default();
-    let combos = question.combos("c", filter);
+    let has_combos = [&filter.client, &filter.provider, &filter.model]
+        .iter()
+        .any(|words| !words.is_empty());
     // A session is listed under each of its combos, and in a table of its own.
-    let (table, seq, active) = if combos.is_empty() || !filter.session.is_empty() {
-        ("session", "seq", "last_active_at")
-    } else {
+    let (table, seq, active) = if has_combos && filter.session.is_empty() {
         ("session_combo", "session", "active")
-    };
-    let (mut each, mut which, mut row) = (Vec::new(), Vec::new(), Vec::new());
-    if !filter.session.is_empty() {
-        row.extend(question.any("x.id", &filter.session));
-        row.extend(question.any_label("x.who", &filter.user));
-        if !combos.is_empty() {
-            row.push(format!(
-                "x.seq IN (SELECT m.session FROM session_combo m JOIN combo c ON c.id = m.combo {})",
-                clause(&combos)
-            ));
-        }
     } else {
-        if !filter.user.is_empty() {
-            each.push("label u");
-            which.extend(question.any("u.text", &filter.user));
-            row.push("x.who = u.id".to_owned());
-        }
-        if !combos.is_empty() {
-            each.push("combo c");
-            which.extend(combos);
-            row.push("x.combo = c.id".to_owned());
-        }
-    }
+        ("session", "seq", "last_active_at")
+    };
+    let mut parts = if filter.session.is_empty() {
+        Parts::by_user_and_combo(&mut question, filter)
+    } else {
+        by_id(&mut question, filter)
+    };
     if let Some(after) = filter.after {
-        row.push(format!("x.{active} >= {}", question.bind(after.0)));
+        parts
+            .row
+            .push(format!("x.{active} >= {}", question.bind(after.0)));
     }
     if let Some(before) = filter.before {
-        row.push(format!("x.{active} < {}", question.bind(before.0)));
+        parts
+            .row
+            .push(format!("x.{active} < {}", question.bind(before.0)));
     }
     if let Some(Cursor(last_active, last)) = page.cursor {
         let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         let (last_active, last) = (question.bind(signed(last_active)), question.bind(signed(last)));
-        row.push(format!("(x.{active}, x.{seq}) < ({last_active}, {last})"));
+        parts
+            .row
+            .push(format!("(x.{active}, x.{seq}) < ({last_active}, {last})"));
     }
     let limit = question.bind(page.rows_read());
-    let order = format!("ORDER BY x.{active} DESC, x.{seq} DESC LIMIT {limit}");
-    let conditions = clause(&row);
-    if each.is_empty() {
-        return (
-            format!("SELECT x.{seq} AS seq FROM {table} x {conditions} {order}"),
-            question,
-        );
+    let sql = parts.query(dialect, table, seq, &[active, seq], &limit);
+    (format!("SELECT {seq} AS seq FROM ({sql}) numbers"), question)
+}
+
+fn by_id(question: &mut Question, filter: &Filter) -> Parts {
+    let mut parts = Parts::default();
+    parts.row.extend(question.any("x.id", &filter.session));
+    parts.row.extend(question.any_label("x.who", &filter.user));
+    let combos = question.combos("c", filter);
+    if !combos.is_empty() {
+        let combos = combos.join(" AND ");
+        parts.row.push(format!(
+            "x.seq IN (SELECT m.session FROM session_combo m JOIN combo c ON c.id = m.combo WHERE {combos})"
+        ));
     }
-    let few = format!("SELECT x.{seq} FROM {table} x {conditions} {order}");
-    let each = each.join(" CROSS JOIN ");
-    let from = database.dialect().few_of_each(&each, table, "i", seq, &few);
-    if table == "session_combo" {
-        which.push("i.combo = c.id".to_owned());
-    }
-    let sql = format!(
-        "SELECT DISTINCT i.{active}, i.{seq} AS seq FROM {from} {}
-         ORDER BY i.{active} DESC, i.{seq} DESC LIMIT {limit}",
-        clause(&which)
-    );
-    (sql, question)
+    parts
 }
 
 const COLUMNS: &str = "

@@ -78,7 +78,7 @@ impl Writer {
     pub fn start(
         store: &Store,
         queue: mpsc::Receiver<Job>,
-        config: WriterConfig,
+        config: &WriterConfig,
         (metrics, gate): (Arc<RecordMetrics>, Gate),
         clock: &Clock,
     ) -> Result<Writer, WriterError> {
