@@ -199,6 +199,7 @@ impl Maker {
             overhead_us: 130,
             response_bytes: 4_000,
             retries: 0,
+            answerer: None,
             facts: Some(facts),
             cost_micros: Some(1_250),
         }

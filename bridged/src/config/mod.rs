@@ -5,6 +5,7 @@
 //! it was checked. Defaults sit beside their reasons in the conversions here.
 
 mod calls;
+mod patience;
 mod price;
 mod provider;
 mod scalar;
@@ -21,8 +22,10 @@ use serde::Deserialize;
 use crate::secret::Secret;
 
 pub use calls::{CallConfig, OnAbort, OnAbortFile};
+pub use patience::{BreakerFile, RetryConfig, RetryFile};
 pub use price::PriceFile;
-pub use provider::{Byok, ProviderConfig, ProviderFile};
+pub(crate) use provider::read_key;
+pub use provider::{Byok, KeyConfig, ProviderConfig, ProviderFile};
 pub use scalar::{ByteSize, Span};
 pub use source::{ConfigError, Problems, Source};
 pub use store::{PostgresUrl, StoreConfig, StoreLocation};
@@ -138,6 +141,10 @@ pub struct File {
     pub record: RecordFile,
     /// `[retention]`
     pub retention: RetentionFile,
+    /// `[breaker]`
+    pub breaker: BreakerFile,
+    /// `[retry]`
+    pub retry: RetryFile,
     /// `[[provider]]`
     pub providers: Vec<ProviderFile>,
     /// `[[price]]`
@@ -200,6 +207,8 @@ pub struct Config {
     pub record: RecordConfig,
     /// The provider instances, built-in ones first.
     pub providers: Vec<ProviderConfig>,
+    /// The instances that are switched off.
+    pub disabled: Vec<ProviderConfig>,
     /// The operator's own prices.
     pub prices: Vec<OwnPrice>,
 }
@@ -210,7 +219,7 @@ impl Config {
     pub fn build(file: &File, source: &Source, problems: &mut Problems) -> Config {
         let upstream = upstream(&file.upstream, source, problems);
         let content = file.record.content.unwrap_or(Content::Prompts);
-        let providers = provider::build(&file.providers, content, source, problems);
+        let (providers, disabled) = provider::build(file, content, source, problems);
         Config {
             listen: address(
                 file.bridge.listen.as_deref(),
@@ -239,6 +248,7 @@ impl Config {
             },
             prices: price::build(&file.prices, &providers, problems),
             providers,
+            disabled,
         }
     }
 }

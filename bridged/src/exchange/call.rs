@@ -81,7 +81,7 @@ pub(crate) async fn record(
     app: &App,
     upstream: &Upstream,
     call: &mut Call,
-    credential: Credential,
+    credential: &Credential,
 ) -> Result<Recording, Refusal> {
     let metrics = app.metrics.call(
         &upstream.name,
@@ -124,7 +124,7 @@ pub(crate) async fn record(
 }
 
 /// The beginning of a call's record; what only the record needs is taken out of the call.
-fn started(upstream: &Upstream, call: &mut Call, credential: Credential) -> Started {
+fn started(upstream: &Upstream, call: &mut Call, credential: &Credential) -> Started {
     let inspection = &mut call.inspection;
     Started {
         id: call.id,
@@ -143,7 +143,7 @@ fn started(upstream: &Upstream, call: &mut Call, credential: Credential) -> Star
         parent_agent_id: call.client.parent_agent_id.take(),
         mode: call.mode,
         credential: credential.kind,
-        credential_hint: credential.hint,
+        credential_hint: credential.hint.clone(),
         stream: inspection.stream,
         request_bytes: call.body.len() as u64,
         started_at: call.date,

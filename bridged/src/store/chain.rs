@@ -153,11 +153,18 @@ pub(super) fn seal_start(started: &Started) -> Digest {
 /// What a link must say of the start of a stored interception.
 pub(super) fn reseal_start(row: &InterceptionRow) -> Digest {
     let mut seal = Seal::new();
+    let (provider, hint) = match &row.asked {
+        Some((provider, hint)) => (provider.as_str(), hint.as_str()),
+        None => (
+            row.provider.as_str(),
+            row.credential_hint.as_deref().unwrap_or_default(),
+        ),
+    };
     seal.bytes(Some(row.id.as_bytes()))
         .bytes(Some(row.request_id.as_bytes()))
         .bytes(row.connect_id.as_ref().map(|id| id.as_bytes().as_slice()))
         .text(Some(&row.user))
-        .text(Some(&row.provider))
+        .text(Some(provider))
         .text(Some(&row.kind))
         .text(Some(row.api))
         .text(row.model.as_deref())
@@ -168,7 +175,7 @@ pub(super) fn reseal_start(row: &InterceptionRow) -> Digest {
         .text(row.parent_agent_id.as_deref())
         .text(Some(row.mode))
         .text(Some(row.credential_kind))
-        .text(Some(row.credential_hint.as_deref().unwrap_or_default()))
+        .text(Some(hint))
         .number(row.stream)
         .number(row.request_bytes)
         .text(Some(&row.started_at))
@@ -191,6 +198,13 @@ pub(super) fn seal_end(ended: &Ended) -> Digest {
         .number(signed(ended.overhead_us))
         .number(signed(ended.response_bytes))
         .number(ended.retries)
+        .text(ended.answerer.as_ref().map(|answerer| &*answerer.provider))
+        .text(
+            ended
+                .answerer
+                .as_ref()
+                .map(|answerer| answerer.credential_hint.as_str()),
+        )
         .text(facts.and_then(|facts| facts.model.as_deref()))
         .text(facts.and_then(|facts| facts.finish_reason.as_deref()))
         .text(facts.and_then(|facts| facts.response_id.as_deref()));
@@ -241,6 +255,8 @@ pub(super) fn reseal_end(row: &InterceptionRow) -> Digest {
         .number(row.overhead_us.unwrap_or(0))
         .number(row.response_bytes.unwrap_or(0))
         .number(row.retries)
+        .text(row.asked.as_ref().map(|_| row.provider.as_str()))
+        .text(row.asked.as_ref().and(row.credential_hint.as_deref()))
         .text(row.model_answered.as_deref())
         .text(row.finish_reason.as_deref())
         .text(row.response_id.as_deref());

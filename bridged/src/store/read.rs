@@ -107,6 +107,9 @@ pub struct InterceptionRow {
     pub erased: bool,
     #[serde(skip)]
     pub(super) digests: Digests,
+    /// Provider and credential hint that were asked first, if others answered.
+    #[serde(skip)]
+    pub(super) asked: Option<(String, String)>,
 }
 
 /// What the chain of records knows of the texts of an interception.
@@ -297,7 +300,8 @@ const COLUMNS: &str = "
     (SELECT text FROM label WHERE id = i.user_agent), s.id, i.thread_root, i.thread_parent,
     i.agent_id, i.parent_agent_id, i.mode, i.credential, i.credential_hint, i.status, i.outcome, i.error_kind, i.error_message, i.started_at,
     i.first_token_at, i.ended_at, i.overhead_us, i.request_bytes, i.response_bytes, i.stream,
-    (SELECT text FROM label WHERE id = i.finish_reason), i.response_id, i.retries, p.body, p.truncated, t.body";
+    (SELECT text FROM label WHERE id = i.finish_reason), i.response_id, i.retries, p.body, p.truncated, t.body,
+    (SELECT l.text FROM combo a JOIN label l ON l.id = a.provider WHERE a.id = i.asked_combo), i.asked_hint";
 
 /// The interceptions whose ids `ids` asks for, latest first.
 fn select(
@@ -377,6 +381,7 @@ fn row(row: Row) -> Result<InterceptionRow, StoreError> {
         thoughts: Vec::new(),
         erased: false,
         digests: Digests::default(),
+        asked: None,
     };
     read_reply(&mut read, &mut row)?;
     Ok(read)
@@ -403,6 +408,9 @@ fn read_reply(read: &mut InterceptionRow, row: &mut Columns) -> Result<(), Store
     let prompt = row.optional_blob()?;
     read.prompt_truncated = row.truth()?;
     let output = row.optional_blob()?;
+    let provider = row.optional_text()?;
+    let hint = row.optional_text()?;
+    read.asked = provider.map(|provider| (provider, hint.unwrap_or_default()));
     if let Some(body) = prompt {
         (read.prompt, read.digests.prompt) = read.open(&body).map(|(text, digest)| (text, Some(digest)))?;
     }

@@ -146,6 +146,8 @@ CREATE TABLE interception (
     mode SMALLINT NOT NULL,
     credential SMALLINT NOT NULL,
     credential_hint TEXT,
+    asked_combo INTEGER,
+    asked_hint TEXT,
     stream SMALLINT NOT NULL,
     status SMALLINT,
     outcome SMALLINT,

@@ -18,6 +18,7 @@ fn event(number: u32) -> Event {
         overhead_us: 7,
         response_bytes: 1,
         retries: number,
+        answerer: None,
         facts: None,
         cost_micros: None,
     }))

@@ -16,7 +16,7 @@ use crate::config::{
     Content, Durability, PostgresUrl, RecordConfig, RetentionConfig, StoreConfig, StoreLocation, WhenFull,
 };
 use crate::metrics::Metrics;
-use crate::record::{CredentialKind, Ended, Event, Gate, Mode, Outcome, QUEUE, Recorder, Started};
+use crate::record::{Answerer, CredentialKind, Ended, Event, Gate, Mode, Outcome, QUEUE, Recorder, Started};
 
 #[path = "../../../../tests/support/postgres.rs"]
 mod postgres;
@@ -95,6 +95,7 @@ on_both! {
     no_report_of_an_upstream_makes_a_session_unreadable
     an_event_that_comes_twice_counts_once
     an_end_may_come_before_its_start
+    a_call_that_was_answered_elsewhere_is_recorded_there
     tool_results_chain_requests_into_a_thread
     a_thread_is_found_within_one_batch
     users_with_the_same_session_id_stay_apart
@@ -222,6 +223,7 @@ fn ended(id: Uuid) -> Ended {
         overhead_us: 150,
         response_bytes: 1_000,
         retries: 0,
+        answerer: None,
         facts: Some(ReplyFacts {
             model: Some("gpt-5.5-2026".to_owned()),
             finish_reason: Some("stop".to_owned()),
@@ -369,6 +371,35 @@ async fn an_event_that_comes_twice_counts_once(home: Home) {
     assert_eq!((sessions[0].interceptions, sessions[0].usage.input), (1, 10));
     let row = fixture.store.interception(id, None).await.unwrap().unwrap();
     assert_eq!(row.outcome, Some("completed"));
+}
+
+async fn a_call_that_was_answered_elsewhere_is_recorded_there(home: Home) {
+    let fixture = fresh(home).await;
+    let start = started("ann", Some("s1"), "hello");
+    let id = start.id;
+    fixture.start(start).await;
+    let answerer = Answerer {
+        provider: Arc::from("backup"),
+        credential_hint: "sk-b...7f3a".to_owned(),
+    };
+    fixture
+        .end(Ended {
+            answerer: Some(answerer),
+            ..ended(id)
+        })
+        .await;
+    let row = fixture.store.interception(id, None).await.unwrap().unwrap();
+    assert_eq!(row.provider, "backup");
+    assert_eq!(row.credential_hint.as_deref(), Some("sk-b...7f3a"));
+    let filter = Filter {
+        provider: vec!["backup".to_owned()],
+        ..Filter::default()
+    };
+    let (rows, _) = fixture.store.interceptions(filter.clone(), PAGE).await.unwrap();
+    let (sessions, _) = fixture.store.sessions(filter, PAGE).await.unwrap();
+    assert_eq!((rows.len(), sessions.len()), (1, 1));
+    assert_eq!(sessions[0].providers, ["backup", "openai"]);
+    assert_eq!(faults(&fixture.store, Vec::new()).await, []);
 }
 
 async fn tool_results_chain_requests_into_a_thread(home: Home) {

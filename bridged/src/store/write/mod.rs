@@ -7,6 +7,7 @@
 //! the rows in an order that is the same everywhere, so that several gateways do not wait for each other in turns.
 
 mod ends;
+mod moved;
 mod sessions;
 mod starts;
 mod words;
@@ -159,6 +160,7 @@ fn write_wave(database: &mut dyn Database, memory: &mut Memory, events: &[Event]
     let sessions = deltas.write(database)?;
     starts::insert(database, memory, &begun, &sessions)?;
     ends::write(database, memory, &ends)?;
+    moved::write(database, memory, &ends)?;
     link(database, memory, &starts, &ends)
 }
 

@@ -11,7 +11,8 @@ const KEPT: usize = 50_000;
 /// The number of no word.
 const NONE: i64 = 0;
 
-type Combo = [i64; 4];
+/// Client, provider, kind and model.
+pub(super) type Combo = [i64; 4];
 
 /// The words known so far.
 #[derive(Debug, Default)]
@@ -76,9 +77,18 @@ impl Words {
                 self.labels.insert(row.text()?, row.int()?);
             }
         }
-        let new: BTreeSet<Combo> = starts
-            .iter()
-            .map(|started| self.combo_of(started))
+        let combos: Vec<Combo> = starts.iter().map(|started| self.combo_of(started)).collect();
+        self.learn_combos(database, combos)
+    }
+
+    /// Makes sure that these combos have numbers.
+    pub(super) fn learn_combos(
+        &mut self,
+        database: &mut dyn Database,
+        combos: impl IntoIterator<Item = Combo>,
+    ) -> Result<(), StoreError> {
+        let new: BTreeSet<Combo> = combos
+            .into_iter()
             .filter(|combo| !self.combos.contains_key(combo))
             .collect();
         if new.is_empty() {
@@ -106,7 +116,12 @@ impl Words {
 
     /// The number of a start's combo.
     pub(super) fn combo(&self, started: &Started) -> i64 {
-        self.combos.get(&self.combo_of(started)).copied().unwrap_or(NONE)
+        self.combo_number(&self.combo_of(started))
+    }
+
+    /// The number of a combo that was learned.
+    pub(super) fn combo_number(&self, combo: &Combo) -> i64 {
+        self.combos.get(combo).copied().unwrap_or(NONE)
     }
 
     fn combo_of(&self, started: &Started) -> Combo {
@@ -134,9 +149,11 @@ fn words_of_start(started: &Started) -> impl Iterator<Item = &str> {
 }
 
 fn words_of_end(ended: &Ended) -> impl Iterator<Item = &str> {
-    ended.facts.iter().flat_map(|facts| {
+    let answerer = ended.answerer.as_ref().map(|answerer| &*answerer.provider);
+    let told = ended.facts.iter().flat_map(|facts| {
         let perhaps = [facts.model.as_deref(), facts.finish_reason.as_deref()];
         let tools = facts.tool_calls.iter().map(|call| call.name.as_str());
         perhaps.into_iter().flatten().chain(tools)
-    })
+    });
+    answerer.into_iter().chain(told)
 }

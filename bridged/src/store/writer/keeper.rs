@@ -368,6 +368,7 @@ impl Keeper {
             overhead_us: 0,
             response_bytes: 0,
             retries: 0,
+            answerer: None,
             facts: None,
             cost_micros: None,
         }))
