@@ -12,8 +12,9 @@ use uuid::Uuid;
 
 use super::chain::{Head, LinkKind, reseal_end, reseal_start};
 use super::content::{Digest, sha256};
-use super::read::{self, InterceptionRow};
+use super::read;
 use super::retention::Note;
+use super::rows::InterceptionRow;
 use super::sql::{Database, Row};
 use super::{Store, StoreError};
 

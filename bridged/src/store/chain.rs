@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::content::{Digest, sha256};
-use super::read::InterceptionRow;
+use super::rows::InterceptionRow;
 use crate::record::{Ended, Started};
 
 /// What a link covers.

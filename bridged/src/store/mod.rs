@@ -14,6 +14,7 @@ mod lease;
 mod postgres;
 mod read;
 mod retention;
+mod rows;
 mod schema;
 mod sessions;
 mod sql;
@@ -33,8 +34,8 @@ use sql::Database;
 
 pub use audit::{Audit, ChainHead, Fault};
 pub use filter::{Cursor, Filter, Page, Status};
-pub use read::{InterceptionRow, ThoughtRow, ToolCallRow, UsageRow};
 pub use retention::Deleted;
+pub use rows::{InterceptionRow, ThoughtRow, ToolCallRow, UsageRow};
 pub use sessions::{SessionRow, ThreadRow};
 pub use tokens::{NewToken, TokenLine};
 pub use writer::{Writer, WriterConfig, WriterError};
@@ -126,6 +127,12 @@ pub enum OpenError {
     /// The file belongs to another program.
     #[error("{} is the database of another program", path.display())]
     Foreign {
+        /// The database.
+        path: PathBuf,
+    },
+    /// A build before the first release has written the file.
+    #[error("{} was written before the first release: move it away", path.display())]
+    Old {
         /// The database.
         path: PathBuf,
     },

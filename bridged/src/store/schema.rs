@@ -214,11 +214,4 @@ CREATE TABLE early_end (
     id BYTEA PRIMARY KEY,
     event TEXT NOT NULL
 ) CLUSTERED;
-CREATE TABLE open_result (
-    call_id TEXT NOT NULL,
-    who INTEGER NOT NULL,
-    interception BYTEA NOT NULL,
-    failed SMALLINT NOT NULL,
-    PRIMARY KEY (call_id, who, interception)
-) CLUSTERED;
 "];

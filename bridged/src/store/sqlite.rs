@@ -73,17 +73,24 @@ impl Sqlite {
     }
 
     fn check_owner(&mut self, path: &Path) -> Result<(), OpenError> {
-        let look = |connection: &Connection| -> rusqlite::Result<(i32, i64)> {
+        let look = |connection: &Connection| -> rusqlite::Result<(i32, i64, i64)> {
             let owner = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
             let tables = connection.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))?;
-            Ok((owner, tables))
+            // Where migrations were counted before there was another database.
+            let old = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+            Ok((owner, tables, old))
         };
-        let (owner, tables) = look(&self.connection).map_err(|source| OpenError::Store {
+        let (owner, tables, old) = look(&self.connection).map_err(|source| OpenError::Store {
             store: path.display().to_string(),
             source: source.into(),
         })?;
         if owner != APPLICATION_ID && tables > 0 {
             return Err(OpenError::Foreign {
+                path: path.to_owned(),
+            });
+        }
+        if old > 0 {
+            return Err(OpenError::Old {
                 path: path.to_owned(),
             });
         }
@@ -217,6 +224,17 @@ mod tests {
             .execute_batch("CREATE TABLE theirs (x)")
             .unwrap();
         assert!(matches!(Sqlite::open(&foreign), Err(OpenError::Foreign { .. })));
+    }
+
+    #[test]
+    fn refuses_what_an_old_build_wrote() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("old.db");
+        let old = format!(
+            "PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 2; CREATE TABLE label (x)"
+        );
+        Connection::open(&path).unwrap().execute_batch(&old).unwrap();
+        assert!(matches!(Sqlite::open(&path), Err(OpenError::Old { .. })));
     }
 
     #[cfg(unix)]
