@@ -19,8 +19,18 @@ pub(crate) struct Config {
     pub(crate) file: Option<PathBuf>,
 }
 
-const SECTIONS: [&str; 11] = [
-    "proxy", "bridge", "metrics", "ca", "upstream", "store", "record", "breaker", "retry", "provider",
+const SECTIONS: [&str; 12] = [
+    "proxy",
+    "bridge",
+    "metrics",
+    "ca",
+    "upstream",
+    "store",
+    "record",
+    "retention",
+    "breaker",
+    "retry",
+    "provider",
     "price",
 ];
 
@@ -51,6 +61,7 @@ pub(crate) fn read(
         upstream: source.section("upstream", &mut problems),
         store: source.section("store", &mut problems),
         record: source.section("record", &mut problems),
+        retention: source.section("retention", &mut problems),
         breaker: source.section("breaker", &mut problems),
         retry: source.section("retry", &mut problems),
         providers: source.entries("provider", &mut problems),
@@ -71,7 +82,7 @@ pub(crate) fn read(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bridged::config::{Content, OnAbort};
+    use bridged::config::{Content, OnAbort, StoreLocation};
     use std::time::Duration;
 
     fn problems(text: &str) -> String {
@@ -90,7 +101,9 @@ mod tests {
         assert_eq!(config.bridge.listen.to_string(), "127.0.0.1:4001");
         assert_eq!(config.bridge.metrics_listen.to_string(), "127.0.0.1:2112");
         assert_eq!(config.bridge.providers.len(), 6);
-        assert_eq!(config.bridge.database, Path::new("/data/causeway.db"));
+        assert!(
+            matches!(&config.bridge.store.location, StoreLocation::Sqlite(path) if path == Path::new("/data/causeway.db"))
+        );
         assert_eq!(config.proxy.ca_key, Path::new("/data/ca.key"));
     }
 
@@ -176,7 +189,7 @@ mod tests {
             "proxy.listen: `here`",
             "proxy.allow-private: `all`",
             "record: unknown variant `everything`",
-            "store.url: `mysql`",
+            "store.url: `mysql:…`",
             "provider.openai.byok",
             "provider.New One.name",
             "provider.New One.kind: `opnai`",

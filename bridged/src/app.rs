@@ -16,8 +16,8 @@ use crate::clock::Clock;
 use crate::config::{Config, ProviderConfig};
 use crate::drain;
 use crate::metrics::Metrics;
-use crate::record::Recorder;
-use crate::store::{OpenError, Store, StoreError, Writer};
+use crate::record::{Gate, Recorder};
+use crate::store::{OpenError, Store, StoreError, Writer, WriterConfig, WriterError};
 use crate::token::{self, Tokens};
 use crate::upstream::{Healths, Shared, Trust, TrustError, Upstream};
 
@@ -37,6 +37,9 @@ pub enum StartError {
     /// The store cannot be used.
     #[error("the record store cannot be used")]
     Store(#[from] StoreError),
+    /// Records cannot be written.
+    #[error("records cannot be written")]
+    Writer(#[from] WriterError),
     /// Upstream certificates cannot be checked.
     #[error("upstream certificates cannot be checked")]
     Trust(#[from] TrustError),
@@ -187,16 +190,30 @@ impl App {
         for ProviderConfig { instance, .. } in &config.disabled {
             metrics.provider_info(instance.name.as_str(), instance.kind.name(), "disabled");
         }
-        let store = Store::open(&config.database)?;
+        let store = Store::open(&config.store).await?;
         let (queue, jobs) = mpsc::channel(crate::record::QUEUE);
+        let gate = Gate::default();
+        let writing = WriterConfig {
+            durability: config.record.durability,
+            when_full: config.record.when_full,
+            retention: config.retention,
+            spool: config.spool.clone(),
+            spool_max: config.record.spool_max,
+        };
         let writer = Writer::start(
             &store,
             jobs,
-            config.record.durability,
-            metrics.record.clone(),
+            &writing,
+            (metrics.record.clone(), gate.clone()),
             &clock,
         )?;
-        let recorder = Recorder::new(queue, config.record, metrics.record.clone(), tracker.clone());
+        let recorder = Recorder::new(
+            queue,
+            config.record,
+            metrics.record.clone(),
+            tracker.clone(),
+            gate,
+        );
         let app = Arc::new(App {
             drains: Arc::new(Semaphore::new(drain::MOST)),
             prices: Arc::new(Prices::new(config.prices.clone())),

@@ -37,10 +37,14 @@ mod framing;
 mod handshake;
 mod harness;
 mod keys;
+mod load;
+mod outage;
 mod pace;
 mod page;
 mod parked;
 mod policy;
+#[path = "../support/postgres.rs"]
+mod postgres;
 mod proxy;
 mod raw;
 mod retry;
