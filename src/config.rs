@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use bridged::config::{ConfigError, File, Problems, Source};
-use proxyd::config::{CaFile, ProxyFile};
+use proxyd::config::{CaFile, ProxyFile, TunnelPolicy};
 
 use crate::cli::Globals;
 use crate::data_dir;
@@ -19,21 +19,25 @@ pub(crate) struct Config {
     pub(crate) file: Option<PathBuf>,
 }
 
-const SECTIONS: [&str; 8] = [
-    "proxy", "bridge", "metrics", "ca", "upstream", "store", "record", "provider",
+const SECTIONS: [&str; 12] = [
+    "proxy", "bridge", "metrics", "ca", "upstream", "store", "record", "identity", "policy", "limit", "shed",
+    "provider",
 ];
 
 /// Reads and checks the configuration that `globals` name.
 pub(crate) fn load(globals: &Globals) -> Result<Config, Failure> {
     let data_dir = data_dir::locate(globals.data_dir.as_deref())?;
-    let default = Path::new("causeway.toml");
-    let file = globals
-        .config
-        .clone()
-        .or_else(|| default.is_file().then(|| default.to_owned()));
+    let file = file(globals);
     let environment = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     Ok(read(file, &data_dir, environment)?)
+}
+
+/// The file that the configuration stands in.
+pub(crate) fn file(globals: &Globals) -> Option<PathBuf> {
+    let default = Path::new("causeway.toml");
+    let given = globals.config.clone();
+    given.or_else(|| default.is_file().then(|| default.to_owned()))
 }
 
 /// Reads and checks a configuration.
@@ -50,6 +54,10 @@ pub(crate) fn read(
         upstream: source.section("upstream", &mut problems),
         store: source.section("store", &mut problems),
         record: source.section("record", &mut problems),
+        identity: source.section("identity", &mut problems),
+        policy: source.section("policy", &mut problems),
+        limits: source.entries("limit", &mut problems),
+        shed: source.section("shed", &mut problems),
         providers: source.entries("provider", &mut problems),
     };
     let proxy: ProxyFile = source.section("proxy", &mut problems);
@@ -60,8 +68,21 @@ pub(crate) fn read(
         data_dir: data_dir.to_owned(),
         file,
     };
+    check_exposure(&config.proxy, &mut problems);
     source.finish(problems, &SECTIONS)?;
     Ok(config)
+}
+
+/// Refuses an open relay: everything else that listens asks who is there, and gateway tokens always exist.
+fn check_exposure(proxy: &proxyd::config::Config, problems: &mut Problems) {
+    let reachable = std::iter::once(proxy.listen).chain(proxy.tls.as_ref().map(|tls| tls.listen));
+    let exposed = reachable.filter(|address| !address.ip().is_loopback());
+    if proxy.tunnel == TunnelPolicy::Open && exposed.count() > 0 {
+        problems.add(
+            "proxy.tunnel",
+            "\"open\" lets everyone who reaches the port go anywhere: write \"authenticated\", or listen on 127.0.0.1",
+        );
+    }
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ mod failure;
 mod gateway;
 mod logging;
 mod records;
+mod reload;
 mod serve;
 mod table;
 mod token;

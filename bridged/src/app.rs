@@ -9,19 +9,26 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use providers::{Endpoint, ErrorShape, Registry, RegistryProblem};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::admission::{Admission, Load};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, ProviderConfig, UpstreamConfig};
+use crate::identity::Sources;
 use crate::metrics::Metrics;
 use crate::record::Recorder;
+use crate::reload::Reloads;
 use crate::store::{OpenError, Store, StoreError, Writer};
 use crate::token::{self, Tokens};
 use crate::upstream::{Trust, TrustError, Upstream};
 
 /// How often histograms are folded together.
 const UPKEEP: Duration = Duration::from_secs(5);
+
+/// How often what is not needed any more is looked for.
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// Why a bridge could not start.
 #[derive(Debug, thiserror::Error)]
@@ -55,8 +62,6 @@ pub enum StartError {
 /// What a running bridge shares.
 #[derive(Debug)]
 pub struct App {
-    /// The configuration.
-    pub config: Config,
     /// Where the date comes from.
     pub clock: Clock,
     /// Who may come in.
@@ -71,8 +76,25 @@ pub struct App {
     pub tracker: TaskTracker,
     /// Cancelled when the process is to end.
     pub stopping: CancellationToken,
-    providers: ArcSwap<Providers>,
+    /// Whether the process keeps up.
+    pub load: Load,
+    /// The way to whoever reads the configuration again.
+    pub reloads: Reloads,
+    snapshot: ArcSwap<Snapshot>,
     ca: ArcSwapOption<PublicCa>,
+}
+
+/// What the configuration decides, as it is now. A request keeps the one it began with.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// The configuration.
+    pub config: Config,
+    /// The provider instances with their connections.
+    pub providers: Arc<Providers>,
+    /// What proves an identity beside gateway tokens.
+    pub identity: Sources,
+    /// Who may use what, and how much.
+    pub admission: Admission,
 }
 
 /// The public part of the CA.
@@ -87,14 +109,18 @@ pub struct PublicCa {
 pub struct Providers {
     /// Which request goes where.
     pub registry: Registry,
-    upstreams: Vec<Upstream>,
+    upstreams: Vec<Arc<Upstream>>,
+    trust: Trust,
+    settings: (UpstreamConfig, Vec<ProviderConfig>),
 }
 
 impl Providers {
+    /// Makes the instances; those that stay as they are in `previous` keep their connections and their state.
     fn build(
         config: &Config,
         tracker: &TaskTracker,
         stopping: &CancellationToken,
+        previous: Option<&Providers>,
     ) -> Result<Providers, StartError> {
         let instances = config
             .providers
@@ -103,14 +129,17 @@ impl Providers {
             .collect();
         let registry = Registry::new(instances).map_err(StartError::Providers)?;
         let trust = Trust::load(&config.upstream.extra_ca)?;
-        let make = |(instance, provider): (&Arc<_>, _)| {
-            Upstream::new(
+        let make = |(instance, provider): (&Arc<_>, &ProviderConfig)| {
+            if let Some(same) = previous.and_then(|old| old.same(config, provider, &trust)) {
+                return same;
+            }
+            Arc::new(Upstream::new(
                 Arc::clone(instance),
                 provider,
                 config.upstream.clone(),
                 trust.clone(),
                 (tracker.clone(), stopping.clone()),
-            )
+            ))
         };
         let upstreams = registry
             .instances()
@@ -118,17 +147,35 @@ impl Providers {
             .zip(&config.providers)
             .map(make)
             .collect();
-        Ok(Providers { registry, upstreams })
+        Ok(Providers {
+            registry,
+            upstreams,
+            trust,
+            settings: (config.upstream.clone(), config.providers.clone()),
+        })
+    }
+
+    /// The instance of this configuration, if it is here already.
+    fn same(&self, config: &Config, provider: &ProviderConfig, trust: &Trust) -> Option<Arc<Upstream>> {
+        if self.settings.0 != config.upstream || !self.trust.is_same(trust) {
+            return None;
+        }
+        let index = self.settings.1.iter().position(|known| known == provider)?;
+        self.upstreams.get(index).cloned()
     }
 
     /// The instance at `index` of the registry.
     pub fn upstream(&self, index: usize) -> Option<&Upstream> {
-        self.upstreams.get(index)
+        self.upstreams.get(index).map(Arc::as_ref)
+    }
+
+    fn holds(&self, upstream: &Upstream) -> bool {
+        self.upstreams().any(|own| std::ptr::eq(own, upstream))
     }
 
     /// Every instance.
     pub fn upstreams(&self) -> impl Iterator<Item = &Upstream> {
-        self.upstreams.iter()
+        self.upstreams.iter().map(Arc::as_ref)
     }
 
     /// The shape of errors that no endpoint is known for: that of the instance, else OpenAI's.
@@ -144,6 +191,27 @@ impl Providers {
         self.upstream(index)
             .map(|upstream| upstream.name.to_string())
             .unwrap_or_default()
+    }
+}
+
+impl Snapshot {
+    fn build(
+        config: &Config,
+        tracker: &TaskTracker,
+        stopping: &CancellationToken,
+        previous: Option<&Snapshot>,
+    ) -> Result<Snapshot, StartError> {
+        let old = previous.map(|old| &*old.providers);
+        let providers = Providers::build(config, tracker, stopping, old)?;
+        let old = previous.map(|old| &old.identity);
+        let identity = Sources::new(&config.identity, &config.upstream.extra_ca, tracker, old)?;
+        let old = previous.map(|old| &old.admission);
+        Ok(Snapshot {
+            admission: Admission::new(config.admission.clone(), old),
+            config: config.clone(),
+            providers: Arc::new(providers),
+            identity,
+        })
     }
 }
 
@@ -166,9 +234,9 @@ impl App {
         let tracker = TaskTracker::new();
         let metrics = Metrics::new()?;
         let stopping = CancellationToken::new();
-        let providers = Providers::build(&config, &tracker, &stopping)?;
-        for upstream in providers.upstreams() {
-            metrics.provider_info(&upstream.name, upstream.instance.kind.name());
+        let snapshot = Snapshot::build(&config, &tracker, &stopping, None)?;
+        for upstream in snapshot.providers.upstreams() {
+            metrics.provider_info(&upstream.name, upstream.instance.kind.name(), true);
         }
         let store = Store::open(&config.database)?;
         let (queue, jobs) = mpsc::channel(crate::record::QUEUE);
@@ -182,23 +250,57 @@ impl App {
         let recorder = Recorder::new(queue, config.record, metrics.record.clone(), tracker.clone());
         let app = Arc::new(App {
             tokens: Tokens::load(store.clone()).await?,
-            config,
             clock,
             store,
             recorder,
             metrics,
             tracker,
             stopping,
-            providers: ArcSwap::from_pointee(providers),
+            load: Load::default(),
+            reloads: Reloads::default(),
+            snapshot: ArcSwap::from_pointee(snapshot),
             ca: ArcSwapOption::from_pointee(ca),
         });
+        app.metrics.reloaded(app.clock.now());
         app.keep_house();
         Ok((app, Running { writer }))
     }
 
+    /// What the configuration decides, as it is now.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
     /// The provider instances as they are now; a request keeps the set it began with.
     pub fn providers(&self) -> Arc<Providers> {
-        self.providers.load_full()
+        self.snapshot.load().providers.clone()
+    }
+
+    /// Runs with `config` from now on; requests in flight end as they began. Returns the keys whose new values
+    /// count only after a restart.
+    ///
+    /// # Errors
+    /// The configuration cannot run; nothing has changed.
+    pub fn reload(&self, config: &Config) -> Result<Vec<&'static str>, StartError> {
+        let old = self.snapshot();
+        let new = Snapshot::build(config, &self.tracker, &self.stopping, Some(&old))?;
+        let fixed = old.config.fixed_keys(config);
+        let new = Arc::new(new);
+        self.snapshot.store(new.clone());
+        for gone in old
+            .providers
+            .upstreams()
+            .filter(|gone| !new.providers.holds(gone))
+        {
+            gone.close();
+            self.metrics
+                .provider_info(&gone.name, gone.instance.kind.name(), false);
+        }
+        for upstream in new.providers.upstreams() {
+            self.metrics
+                .provider_info(&upstream.name, upstream.instance.kind.name(), true);
+        }
+        Ok(fixed)
     }
 
     /// The CA's certificate, which anyone may fetch.
@@ -216,14 +318,32 @@ impl App {
         self.tracker.spawn(async move {
             let mut upkeep = tokio::time::interval(UPKEEP);
             let mut refresh = tokio::time::interval(token::REFRESH);
+            let mut minute = tokio::time::interval(MINUTE);
             loop {
                 tokio::select! {
                     _ = upkeep.tick() => app.metrics.run_upkeep(),
                     _ = refresh.tick() => app.tokens.refresh().await,
+                    _ = minute.tick() => app.snapshot().admission.forget_idle(Instant::now()),
                     () = app.stopping.cancelled() => return,
                 }
             }
         });
+        let app = self.clone();
+        self.tracker.spawn(async move {
+            tokio::select! {
+                () = app.load.watch() => {}
+                () = app.keep_keys_fresh() => {}
+                () = app.stopping.cancelled() => {}
+            }
+        });
+    }
+
+    async fn keep_keys_fresh(&self) {
+        let mut minute = tokio::time::interval(MINUTE);
+        loop {
+            minute.tick().await;
+            self.snapshot().identity.keep_fresh().await;
+        }
     }
 }
 

@@ -14,11 +14,12 @@ use std::sync::Arc;
 use http::header::HeaderMap;
 use http::{HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
-use providers::{Api, Endpoint, ErrorShape, NamedRouteError, Route, Transport};
+use providers::{Api, Endpoint, ErrorShape, NamedRouteError, Registry, Route, Transport};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::app::{App, Providers};
+use crate::admission::Denied;
+use crate::app::{App, Providers, Snapshot};
 use crate::body::{CollectError, ReplyBody, RequestBody, Stalled, Streaming};
 use crate::credential;
 use crate::headers;
@@ -68,10 +69,16 @@ pub struct Exchange {
 /// Answers a request. Never fails: what goes wrong is answered too.
 pub async fn exchange(app: &Arc<App>, exchange: Exchange) -> Response<ReplyBody> {
     let request_id = exchange.request_id;
-    let providers = app.providers();
-    let mut response = match route(&providers, &exchange) {
+    let (snapshot, mut exchange) = (app.snapshot(), exchange);
+    let providers = &snapshot.providers;
+    if !exchange.identity.is_live(app, app.clock.micros()) {
+        let shape = providers.error_shape(exchange.index(&providers.registry));
+        return refuse_marked(app, &Refusal::Ended, shape, request_id);
+    }
+    snapshot.identity.strip(exchange.request.headers_mut());
+    let mut response = match route(providers, &exchange) {
         Err((refusal, index)) => refuse(app, &refusal, providers.error_shape(index), request_id),
-        Ok(route) => dispatch(app, &providers, route, exchange).await,
+        Ok(route) => dispatch(app, &snapshot, route, exchange).await,
     };
     mark(response.headers_mut(), request_id);
     response
@@ -96,6 +103,18 @@ pub fn refuse(app: &App, refusal: &Refusal, shape: ErrorShape, request_id: Uuid)
         "request refused"
     );
     refusal.respond(shape, request_id)
+}
+
+/// The same, with the request's id on it.
+pub fn refuse_marked(
+    app: &App,
+    refusal: &Refusal,
+    shape: ErrorShape,
+    request_id: Uuid,
+) -> Response<ReplyBody> {
+    let mut response = refuse(app, refusal, shape, request_id);
+    mark(response.headers_mut(), request_id);
+    response
 }
 
 /// Finds the route; a refusal comes with the instance whose clients are to understand it.
@@ -148,12 +167,12 @@ fn route_as(
 
 async fn dispatch(
     app: &Arc<App>,
-    providers: &Providers,
+    snapshot: &Snapshot,
     route: Route,
     exchange: Exchange,
 ) -> Response<ReplyBody> {
     let request_id = exchange.request_id;
-    let Some(upstream) = providers.upstream(route.index) else {
+    let Some(upstream) = snapshot.providers.upstream(route.index) else {
         return refuse(app, &Refusal::UnknownProvider, ErrorShape::OpenAi, request_id);
     };
     let shape = upstream.instance.kind.error_shape(route.endpoint);
@@ -161,8 +180,11 @@ async fn dispatch(
         websocket::open(app, upstream, &route, exchange).await
     } else {
         match route.endpoint {
-            Endpoint::Bridged(api) => bridge(app, upstream, &route, api, exchange).await,
-            Endpoint::Passthrough => pass_through(app, upstream, &route, exchange).await,
+            Endpoint::Bridged(api) => bridge(app, snapshot, upstream, (&route, api), exchange).await,
+            Endpoint::Passthrough => match admit_unbridged(snapshot, upstream, &exchange) {
+                Ok(()) => pass_through(app, upstream, &route, exchange).await,
+                Err(denied) => Err(denied.into()),
+            },
         }
     };
     answered.unwrap_or_else(|refusal| refuse(app, &refusal, shape, request_id))
@@ -205,14 +227,19 @@ async fn pass_through(
 /// An AI call: recorded before it is sent, tapped while it is answered.
 async fn bridge(
     app: &Arc<App>,
+    snapshot: &Snapshot,
     upstream: &Upstream,
-    route: &Route,
-    api: Api,
+    (route, api): (&Route, Api),
     exchange: Exchange,
 ) -> Result<Response<ReplyBody>, Refusal> {
     let mut call = call::receive(app, route, api, exchange).await?;
+    let admitted = match call::admit(app, snapshot, upstream, &call) {
+        Ok(admitted) => admitted,
+        Err(denied) => return Err(call::deny(app, upstream, call, denied).await),
+    };
     let credential = credential::choose(upstream, &mut call.parts.headers, call.mode)?;
     let mut recording = call::record(app, upstream, &mut call, credential).await?;
+    recording.admitted(admitted);
     let sending = Instant::now();
     let sent = send::send(app, upstream, route, call, recording.id()).await;
     recording.waited(sending.elapsed());
@@ -222,7 +249,20 @@ async fn bridge(
     }
 }
 
+fn admit_unbridged(snapshot: &Snapshot, upstream: &Upstream, exchange: &Exchange) -> Result<(), Denied> {
+    let admission = &snapshot.admission;
+    admission.admit_unbridged(&exchange.identity, &upstream.name)
+}
+
 impl Exchange {
+    /// The instance that this is for, whatever its path.
+    fn index(&self, registry: &Registry) -> Option<usize> {
+        match &self.origin {
+            Origin::Host { host, port } => registry.claiming(host, *port),
+            Origin::Provider { name, .. } => registry.named(name),
+        }
+    }
+
     pub(crate) fn mode(&self) -> Mode {
         match self.origin {
             Origin::Host { .. } => Mode::Proxy,

@@ -7,10 +7,12 @@
 //! The path of a request is [`exchange::exchange`], top to bottom.
 
 pub mod activity;
+pub mod admission;
 pub mod api;
 pub mod app;
 pub mod body;
 pub mod bridge;
+pub mod cidr;
 pub mod clock;
 pub mod config;
 pub mod copy;
@@ -23,6 +25,7 @@ pub mod monitor;
 pub mod record;
 pub mod refusal;
 pub mod relay;
+pub mod reload;
 pub mod secret;
 pub mod serve;
 mod splice;

@@ -5,11 +5,12 @@
 //! are logged, never sent.
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, UPGRADE};
+use http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, UPGRADE};
 use http::{Response, StatusCode};
 use providers::{ErrorFacts, ErrorShape};
 use uuid::Uuid;
 
+use crate::admission::{self, Denied};
 use crate::body::{CollectError, ReplyBody};
 use crate::headers;
 use crate::identity::IdentityError;
@@ -34,6 +35,12 @@ pub enum Refusal {
     /// The sender is not known.
     #[error(transparent)]
     Unauthenticated(IdentityError),
+    /// The sender's proof has ended or was revoked while the connection was open.
+    #[error("your gateway token has ended or was revoked: connect again with another")]
+    Ended,
+    /// Policy, a limit or a budget is in the way.
+    #[error(transparent)]
+    Denied(#[from] Denied),
     /// The request names another host than the one that the client connected to.
     #[error("the request's host is not the one of this connection")]
     Misdirected,
@@ -76,14 +83,16 @@ impl Refusal {
     pub fn status(&self) -> u16 {
         match self {
             Refusal::UnknownProvider | Refusal::UnknownRoute { .. } => 404,
+            Refusal::Unauthenticated(IdentityError::Unavailable) => 503,
             Refusal::Unauthenticated(_) => 401,
+            Refusal::Denied(denied) => denied.status(),
             Refusal::Misdirected => 421,
             Refusal::Connect => 400,
             Refusal::WebSocket { status } => *status,
             Refusal::Body(CollectError::TooLong { .. }) => 413,
             Refusal::Body(CollectError::TooSlow) => 408,
             // Every client shows a 400 as it is and none repeats it.
-            Refusal::Body(CollectError::Broken(_)) | Refusal::NoCredential { .. } => 400,
+            Refusal::Body(CollectError::Broken(_)) | Refusal::NoCredential { .. } | Refusal::Ended => 400,
             Refusal::Unrecordable(_) | Refusal::NoRandomness => 503,
             Refusal::Upstream { error, .. } if error.is_timeout() => 504,
             Refusal::Upstream { .. } => 502,
@@ -97,6 +106,9 @@ impl Refusal {
             Refusal::UnknownRoute { .. } => "unknown_route",
             Refusal::Unauthenticated(IdentityError::Missing) => "token_missing",
             Refusal::Unauthenticated(IdentityError::Unknown) => "token_unknown",
+            Refusal::Unauthenticated(IdentityError::Unavailable) => "identity_unavailable",
+            Refusal::Ended => "token_ended",
+            Refusal::Denied(denied) => denied.code(),
             Refusal::Misdirected => "misdirected",
             Refusal::Connect => "connect_inside",
             Refusal::NoRandomness => "no_randomness",
@@ -111,9 +123,20 @@ impl Refusal {
         }
     }
 
+    /// When asking again may help.
+    fn retry_after(&self) -> Option<std::time::Duration> {
+        match self {
+            Refusal::Denied(denied) => denied.retry_after(),
+            Refusal::Unrecordable(_) | Refusal::Unauthenticated(IdentityError::Unavailable) => {
+                Some(std::time::Duration::from_secs(5))
+            }
+            _ => None,
+        }
+    }
+
     /// Whether the connection cannot be used further: the rest of the request is still on it.
     fn ends_connection(&self) -> bool {
-        matches!(self, Refusal::Body(_))
+        matches!(self, Refusal::Body(_) | Refusal::Ended)
     }
 
     /// The response on the wire.
@@ -136,16 +159,16 @@ impl Refusal {
             Refusal::WebSocket { status: 426 } => {
                 head.insert(UPGRADE, HeaderValue::from_static("HTTP/1.1"));
             }
-            Refusal::Unrecordable(_) => {
-                head.insert(http::header::RETRY_AFTER, HeaderValue::from_static("5"));
-            }
-            Refusal::Unauthenticated(_) => {
+            Refusal::Unauthenticated(_) if status == 401 => {
                 head.insert(
                     http::header::WWW_AUTHENTICATE,
                     HeaderValue::from_static("Bearer realm=\"Causeway\""),
                 );
             }
             _ => {}
+        }
+        if let Some(wait) = self.retry_after() {
+            head.insert(RETRY_AFTER, HeaderValue::from(admission::seconds(wait).max(1)));
         }
         if self.ends_connection() {
             head.insert(CONNECTION, HeaderValue::from_static("close"));

@@ -4,6 +4,8 @@
 //! `Problems`: every problem found, each with its file, key path and cure. Holding a `Config` is proof that
 //! it was checked. Defaults sit beside their reasons in the conversions here.
 
+mod admission;
+mod identity;
 mod provider;
 mod scalar;
 mod source;
@@ -14,6 +16,13 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::admission::AdmissionConfig;
+
+pub use admission::{LimitFile, PolicyFile, RuleFile, ShedFile};
+pub use identity::{
+    IdentityConfig, IdentityFile, KeySource, OidcConfig, OidcFile, OneOrMore, TrustedHeader,
+    TrustedHeaderFile,
+};
 pub use provider::{Byok, ProviderConfig, ProviderFile, WebSockets};
 pub use scalar::{ByteSize, Span};
 pub use source::{ConfigError, Problems, Source};
@@ -115,12 +124,20 @@ pub struct File {
     pub store: StoreFile,
     /// `[record]`
     pub record: RecordFile,
+    /// `[identity]`
+    pub identity: IdentityFile,
+    /// `[policy]`
+    pub policy: PolicyFile,
+    /// `[[limit]]`
+    pub limits: Vec<LimitFile>,
+    /// `[shed]`
+    pub shed: ShedFile,
     /// `[[provider]]`
     pub providers: Vec<ProviderFile>,
 }
 
 /// How providers are reached.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct UpstreamConfig {
     /// PEM files trusted beside the system's roots.
     pub extra_ca: Vec<PathBuf>,
@@ -133,7 +150,7 @@ pub struct UpstreamConfig {
 }
 
 /// What is kept of an interception, and how surely.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RecordConfig {
     /// How much text is kept.
     pub content: Content,
@@ -158,6 +175,10 @@ pub struct Config {
     pub database: PathBuf,
     /// What is recorded.
     pub record: RecordConfig,
+    /// What proves an identity beside gateway tokens.
+    pub identity: IdentityConfig,
+    /// Who may use what, and how much.
+    pub admission: AdmissionConfig,
     /// The provider instances, built-in ones first.
     pub providers: Vec<ProviderConfig>,
 }
@@ -188,8 +209,29 @@ impl Config {
                 durability: file.record.durability.unwrap_or(Durability::Strict),
                 when_full: file.record.when_full.unwrap_or(WhenFull::Refuse),
             },
+            identity: identity::build(&file.identity, source, problems),
+            admission: AdmissionConfig {
+                policy: admission::policy(&file.policy, problems),
+                limits: admission::limits(&file.limits, problems),
+                groups: identity::groups(&file.identity),
+                shed: admission::shed(&file.shed),
+            },
             providers: provider::build(&file.providers, source, problems),
         }
+    }
+}
+
+impl Config {
+    /// The keys whose values differ in `other` and cannot change while the process runs.
+    pub fn fixed_keys(&self, other: &Config) -> Vec<&'static str> {
+        let keys = [
+            ("bridge.listen", self.listen != other.listen),
+            ("metrics.listen", self.metrics_listen != other.metrics_listen),
+            ("store.url", self.database != other.database),
+            ("record", self.record != other.record),
+        ];
+        let changed = keys.into_iter().filter(|(_, differs)| *differs);
+        changed.map(|(key, _)| key).collect()
     }
 }
 

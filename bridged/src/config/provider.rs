@@ -72,7 +72,7 @@ pub enum WebSockets {
 }
 
 /// A provider instance that runs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ProviderConfig {
     /// Name, kind, base URL, claimed hosts.
     pub instance: Instance,

@@ -7,18 +7,23 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::Exchange;
-use crate::app::App;
+use crate::admission::{Admitted, Denied, Facts, Usage};
+use crate::app::{App, Snapshot};
 use crate::body;
 use crate::clock::Micros;
 use crate::credential::Credential;
 use crate::headers;
 use crate::identity::Identity;
-use crate::record::{Finish, Mode, Outcome, Recording, Started};
+use crate::record::{CredentialKind, Finish, Mode, Outcome, Recording, Started};
 use crate::refusal::Refusal;
 use crate::upstream::Upstream;
 
 /// Bytes that a compressed request may decode to, for inspection only.
 const DECODED_LIMIT: usize = 64 << 20;
+/// Bytes of a request that make a token, roughly: JSON around text has more bytes than the text.
+const BYTES_PER_TOKEN: u64 = 4;
+/// Tokens of a reply that says nothing of its length beforehand.
+const USUAL_OUTPUT: u64 = 1_000;
 /// Longest `User-Agent` that is recorded, in bytes.
 const USER_AGENT_LIMIT: usize = 256;
 
@@ -43,7 +48,7 @@ pub(super) struct Call {
 pub(super) async fn receive(app: &App, route: &Route, api: Api, exchange: Exchange) -> Result<Call, Refusal> {
     let (arrived, date, mode) = (Instant::now(), app.clock.micros(), exchange.mode());
     let (mut parts, body) = exchange.request.into_parts();
-    let body = body::collect(body, app.config.max_body)
+    let body = body::collect(body, app.snapshot().config.max_body)
         .await
         .map_err(Refusal::Body)?;
     let inspection = inspect(api, &route.target.path_and_query, &parts.headers, &body);
@@ -134,6 +139,53 @@ pub(super) async fn record(
             Err(refusal)
         }
     }
+}
+
+/// Asks whether the call may be made now.
+pub(super) fn admit(
+    app: &App,
+    snapshot: &Snapshot,
+    upstream: &Upstream,
+    call: &Call,
+) -> Result<Admitted, Denied> {
+    let facts = Facts {
+        identity: &call.identity,
+        provider: &upstream.name,
+        model: call.inspection.model.as_deref(),
+        estimate: estimate(&call.body),
+        queued: app.recorder.queued(),
+    };
+    snapshot.admission.admit(&facts, &app.load, Instant::now())
+}
+
+/// What a call may use, before it is known.
+fn estimate(body: &Bytes) -> Usage {
+    Usage {
+        tokens: body.len() as u64 / BYTES_PER_TOKEN + USUAL_OUTPUT,
+        micros: 0,
+    }
+}
+
+/// Puts a call that is not admitted on record, so that an auditor sees it; unless there are too many of them.
+pub(super) async fn deny(app: &App, upstream: &Upstream, mut call: Call, denied: Denied) -> Refusal {
+    let refusal = Refusal::Denied(denied);
+    if !app.recorder.may_note_refusal() {
+        return refusal;
+    }
+    let credential = Credential {
+        kind: CredentialKind::None,
+        hint: String::new(),
+    };
+    // Whether it can be recorded changes nothing for the client.
+    if let Ok(mut recording) = record(app, upstream, &mut call, credential).await {
+        recording.answered(refusal.status());
+        recording.finish(Finish::failed(
+            Outcome::Refused,
+            refusal.code(),
+            refusal.to_string(),
+        ));
+    }
+    refusal
 }
 
 fn inspect(api: Api, path: &str, headers: &HeaderMap, body: &Bytes) -> Inspection {

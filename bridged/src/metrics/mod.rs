@@ -30,6 +30,7 @@ pub struct Metrics {
     pub record: Arc<RecordMetrics>,
     /// What connections are closed for.
     pub wire: Arc<WireMetrics>,
+    config: ConfigMetrics,
 }
 
 /// A counter with at most two labels, looked up by what tells it from its siblings.
@@ -51,6 +52,13 @@ pub struct RecordMetrics {
     pub written: Counter,
     /// Events lost.
     pub lost: Counter,
+}
+
+/// The configuration's file.
+struct ConfigMetrics {
+    loaded: Gauge,
+    good: Gauge,
+    failures: Counter,
 }
 
 /// Refusals below the level of requests.
@@ -100,7 +108,7 @@ impl Metrics {
             .set_buckets(&SECONDS_BUCKETS)?
             .build_recorder();
         let handle = recorder.handle();
-        let (record, wire) = metrics::with_local_recorder(&recorder, || {
+        let (record, wire, config) = metrics::with_local_recorder(&recorder, || {
             describe();
             let refusals = |reason: &'static str| counter!("causeway_refusals_total", "reason" => reason);
             let record = RecordMetrics {
@@ -113,7 +121,12 @@ impl Metrics {
                 slow: refusals("head_too_slow"),
                 flood: refusals("http2_flood"),
             };
-            (Arc::new(record), Arc::new(wire))
+            let config = ConfigMetrics {
+                loaded: gauge!("causeway_config_last_reload_success_timestamp_seconds"),
+                good: gauge!("causeway_config_last_reload_successful"),
+                failures: counter!("causeway_config_reload_failures_total"),
+            };
+            (Arc::new(record), Arc::new(wire), config)
         });
         Ok(Metrics {
             recorder,
@@ -123,6 +136,7 @@ impl Metrics {
             counters: RwLock::default(),
             record,
             wire,
+            config,
         })
     }
 
@@ -187,20 +201,33 @@ impl Metrics {
             .increment(1);
     }
 
+    /// Notes that the configuration was read and runs since `date`.
+    pub fn reloaded(&self, date: std::time::SystemTime) {
+        let since = date.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        self.config.loaded.set(since.as_secs_f64());
+        self.config.good.set(1.0);
+    }
+
+    /// Notes that the configuration was read and cannot run.
+    pub fn reload_failed(&self) {
+        self.config.failures.increment(1);
+        self.config.good.set(0.0);
+    }
+
     /// The WebSockets of a provider that are open.
     pub fn websockets_open(&self, provider: &Arc<str>) -> Gauge {
         self.resolve(|| gauge!("causeway_websockets_open", "provider" => provider.to_string()))
     }
 
-    /// Publishes what an instance is.
-    pub fn provider_info(&self, provider: &str, kind: &'static str) {
+    /// Publishes what an instance is; `runs` is false for one that is gone.
+    pub fn provider_info(&self, provider: &str, kind: &'static str, runs: bool) {
         let labels = [
             ("provider", provider.to_owned()),
             ("kind", kind.to_owned()),
             ("status", "enabled".to_owned()),
         ];
         self.resolve(|| gauge!("causeway_provider_info", &labels))
-            .set(1.0);
+            .set(if runs { 1.0 } else { 0.0 });
     }
 
     /// The text format.
@@ -302,6 +329,18 @@ fn describe() {
     describe_gauge!("causeway_records_queued", "Record events waiting for the writer");
     describe_counter!("causeway_records_written_total", "Record events committed");
     describe_counter!("causeway_records_lost_total", "Record events lost");
+    describe_gauge!(
+        "causeway_config_last_reload_success_timestamp_seconds",
+        "When the configuration that runs was read"
+    );
+    describe_gauge!(
+        "causeway_config_last_reload_successful",
+        "Whether the configuration could be used when it was read last"
+    );
+    describe_counter!(
+        "causeway_config_reload_failures_total",
+        "Times that a changed configuration could not be used"
+    );
     describe_gauge!("causeway_provider_info", "Configured provider instances");
     describe_histogram!("gen_ai_client_token_usage", "Tokens of an operation");
     describe_histogram!("gen_ai_server_time_to_first_token", "Time to the first token");

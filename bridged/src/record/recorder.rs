@@ -8,14 +8,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::{Ended, Event, Started};
+use crate::admission::{Caps, Meter, Rate};
 use crate::config::{Content, Durability, RecordConfig, WhenFull};
 use crate::metrics::RecordMetrics;
 
 /// Events that may wait for the writer; two for each of 8,000 requests in flight.
 pub const QUEUE: usize = 16_384;
+/// Refused calls that are recorded: 20 a second, 200 at once. What is above is counted only.
+const REFUSALS: Caps = Caps {
+    concurrent: None,
+    rate: Some(Rate {
+        interval: Duration::from_millis(50),
+        burst: 200,
+    }),
+    tokens: None,
+};
 /// Longest wait for a commit before the request goes on (or is refused) without it.
 const COMMIT_WAIT: Duration = Duration::from_secs(5);
 
@@ -51,6 +62,7 @@ pub struct Recorder {
     config: RecordConfig,
     metrics: Arc<RecordMetrics>,
     tracker: TaskTracker,
+    refusals: Arc<Meter>,
 }
 
 impl Recorder {
@@ -66,7 +78,18 @@ impl Recorder {
             config,
             metrics,
             tracker,
+            refusals: Arc::new(Meter::new(Instant::now())),
         }
+    }
+
+    /// Events that wait for the writer.
+    pub fn queued(&self) -> usize {
+        self.queue.max_capacity() - self.queue.capacity()
+    }
+
+    /// Whether one more refused call may be recorded now: a client that asks in a loop must not fill the store.
+    pub fn may_note_refusal(&self) -> bool {
+        self.refusals.enter(&REFUSALS, 0, Instant::now()).is_ok()
     }
 
     /// What is recorded.

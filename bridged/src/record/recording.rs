@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{Ended, Outcome, Recorder};
+use crate::admission::{Admitted, Usage};
 use crate::clock::{Clock, Micros};
 use crate::metrics::CallMetrics;
 
@@ -55,6 +56,7 @@ pub struct Recording {
     response_bytes: u64,
     retries: u32,
     open: bool,
+    admitted: Admitted,
 }
 
 impl Recording {
@@ -80,7 +82,13 @@ impl Recording {
             response_bytes: 0,
             retries: 0,
             open: true,
+            admitted: Admitted::default(),
         }
+    }
+
+    /// Takes what the call holds of limits and budgets, to be settled at its end.
+    pub fn admitted(&mut self, admitted: Admitted) {
+        self.admitted = admitted;
     }
 
     /// The interception's id.
@@ -131,6 +139,7 @@ impl Recording {
         if !std::mem::replace(&mut self.open, false) {
             return None;
         }
+        std::mem::take(&mut self.admitted).settle(used(finish.facts.as_ref()));
         let total = self.started.elapsed();
         let overhead = total.saturating_sub(self.waited);
         let first_token = self.first_token.map(|(_, after)| after);
@@ -154,6 +163,19 @@ impl Recording {
             retries: self.retries,
             facts: finish.facts,
         })
+    }
+}
+
+/// What a call has used, as far as is known.
+fn used(facts: Option<&ReplyFacts>) -> Usage {
+    let Some(usage) = facts.and_then(|facts| facts.usage.as_ref()) else {
+        return Usage::default();
+    };
+    // Reasoning is part of the output.
+    let counts = [usage.input, usage.cache_read, usage.cache_write, usage.output];
+    Usage {
+        tokens: counts.into_iter().fold(0, u64::saturating_add),
+        micros: 0,
     }
 }
 

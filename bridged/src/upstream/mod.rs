@@ -200,6 +200,21 @@ impl Upstream {
     }
 }
 
+/// An HTTP/1.1 connection for one request to somewhere that is no provider.
+///
+/// # Errors
+/// There is none within `timeout`.
+pub(crate) async fn connect_once(
+    target: &Target,
+    timeout: Duration,
+    trust: &Trust,
+    tracker: &TaskTracker,
+) -> Result<dial::Http1Sender, DialError> {
+    dial::Dialler::new(target, None, timeout, trust)
+        .dial_http1(tracker)
+        .await
+}
+
 async fn send_on(
     mut lease: Lease,
     request: Request<RequestBody>,

@@ -1,0 +1,275 @@
+//! May this call be made now? Permission, limits and budgets, asked in this order, once for each call of a model.
+//!
+//! In comes who asks for what (`Facts`); out comes `Admitted`, which holds what the call takes until it is
+//! settled or dropped, or `Denied`. Everything is compiled when the configuration is loaded and answered from
+//! memory, in microseconds and without waiting. Invariant: what one call took is given back or settled exactly
+//! once, however the call ends.
+
+mod glob;
+mod limit;
+mod load;
+mod meter;
+mod permission;
+mod scope;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::identity::Identity;
+
+pub use glob::Glob;
+pub use limit::LimitConfig;
+pub use load::{Load, ShedConfig};
+pub use meter::{Caps, Meter, Rate};
+pub use permission::{Policy, Rule};
+pub use scope::{Per, Scope, Subject};
+
+use limit::{Limit, Place};
+
+/// What a caller should wait before asking again where nothing better is known.
+const SHORT_WAIT: Duration = Duration::from_secs(2);
+
+/// Everything that decides, as configured.
+#[derive(Clone, Debug, Default)]
+pub struct AdmissionConfig {
+    /// Which models may be used.
+    pub policy: Policy,
+    /// How much at once and over time.
+    pub limits: Vec<LimitConfig>,
+    /// Groups by user, beside those of the identity provider.
+    pub groups: HashMap<Arc<str>, Arc<[Arc<str>]>>,
+    /// When the process does not keep up.
+    pub shed: ShedConfig,
+}
+
+impl Default for ShedConfig {
+    fn default() -> ShedConfig {
+        ShedConfig {
+            // Far above what a busy but healthy process shows.
+            lag: Some(Duration::from_secs(2)),
+            // Three quarters of the queue: ends of calls that run need room too.
+            queued: Some(crate::record::QUEUE / 4 * 3),
+        }
+    }
+}
+
+/// What decides, with its counters.
+#[derive(Debug)]
+pub struct Admission {
+    config: AdmissionConfig,
+    limits: Vec<Limit>,
+    /// The name of counters that everything shares.
+    all: Arc<str>,
+}
+
+/// A call that asks to be made.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// Who asks.
+    pub identity: &'a Identity,
+    /// The instance's name.
+    pub provider: &'a Arc<str>,
+    /// The model asked for, if it could be read.
+    pub model: Option<&'a str>,
+    /// What the call may use.
+    pub estimate: Usage,
+    /// Record events that wait for the writer.
+    pub queued: usize,
+}
+
+/// What a call uses, by estimate or by report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Tokens, in and out.
+    pub tokens: u64,
+    /// Money in millionths.
+    pub micros: u64,
+}
+
+/// What an admitted call holds. Dropped without being settled, it has used nothing.
+#[derive(Debug, Default)]
+#[must_use = "dropping it gives everything back"]
+pub struct Admitted {
+    places: Vec<Place>,
+}
+
+/// Why a call is not admitted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Denied {
+    /// Policy.
+    #[error("{} not allowed for you here", describe(model.as_deref()))]
+    Model {
+        /// The configured status.
+        status: u16,
+        /// The model, if it could be read.
+        model: Option<String>,
+    },
+    /// Policy, for everything of a provider.
+    #[error("this provider is not allowed for you here")]
+    Provider {
+        /// The configured status.
+        status: u16,
+    },
+    /// Too many at once.
+    #[error("too many requests at once: at most {most} {}", per.describe())]
+    Concurrency {
+        /// What shares the counter.
+        per: Per,
+        /// The limit.
+        most: u32,
+    },
+    /// Too fast.
+    #[error("too many requests: try again in {} s", seconds(*wait))]
+    Rate {
+        /// What shares the counter.
+        per: Per,
+        /// When there will be room.
+        wait: Duration,
+    },
+    /// Too many tokens.
+    #[error("more than {most} tokens in a minute {}: try again in {} s", per.describe(), seconds(*wait))]
+    Tokens {
+        /// What shares the counter.
+        per: Per,
+        /// The limit.
+        most: u64,
+        /// When there will be room.
+        wait: Duration,
+    },
+    /// The process does not keep up.
+    #[error("the gateway has too much to do at the moment")]
+    Overloaded,
+    /// There are more users at once than can be counted.
+    #[error("the gateway serves too many users at the moment")]
+    Crowded,
+}
+
+fn describe(model: Option<&str>) -> String {
+    model.map_or_else(
+        || "a request whose model cannot be read is".to_owned(),
+        |model| format!("the model `{model}` is"),
+    )
+}
+
+/// Whole seconds, for `Retry-After`: never too few.
+pub fn seconds(wait: Duration) -> u64 {
+    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
+}
+
+impl Denied {
+    /// The HTTP status.
+    pub fn status(&self) -> u16 {
+        match self {
+            Denied::Model { status, .. } | Denied::Provider { status } => *status,
+            Denied::Concurrency { per, .. } | Denied::Rate { per, .. } | Denied::Tokens { per, .. }
+                if per.is_personal() =>
+            {
+                429
+            }
+            Denied::Concurrency { .. }
+            | Denied::Rate { .. }
+            | Denied::Tokens { .. }
+            | Denied::Overloaded
+            | Denied::Crowded => 503,
+        }
+    }
+
+    /// One stable word.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Denied::Model { .. } => "model_not_allowed",
+            Denied::Provider { .. } => "provider_not_allowed",
+            Denied::Concurrency { .. } => "too_many_at_once",
+            Denied::Rate { .. } => "too_many_requests",
+            Denied::Tokens { .. } => "too_many_tokens",
+            Denied::Overloaded => "overloaded",
+            Denied::Crowded => "too_many_users",
+        }
+    }
+
+    /// When asking again may help.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Denied::Model { .. } | Denied::Provider { .. } => None,
+            Denied::Concurrency { .. } => Some(Duration::from_secs(1)),
+            Denied::Rate { wait, .. } | Denied::Tokens { wait, .. } => Some(*wait),
+            Denied::Overloaded | Denied::Crowded => Some(SHORT_WAIT),
+        }
+    }
+}
+
+impl Admission {
+    /// Compiles `config`; counters go on where those of `previous` about the same stopped.
+    pub fn new(config: AdmissionConfig, previous: Option<&Admission>) -> Admission {
+        let mut old = previous.map_or_else(Vec::new, |previous| previous.limits.iter().collect());
+        let limits = config.limits.iter().cloned();
+        Admission {
+            limits: limits.map(|limit| Limit::new(limit, &mut old)).collect(),
+            config,
+            all: previous.map_or_else(|| Arc::from("all"), |previous| previous.all.clone()),
+        }
+    }
+
+    /// Decides on a call.
+    ///
+    /// # Errors
+    /// It may not be made, or not now.
+    pub fn admit(&self, facts: &Facts<'_>, load: &Load, now: Instant) -> Result<Admitted, Denied> {
+        let subject = self.subject(facts.identity, facts.provider);
+        self.config.policy.judge(subject, facts.model)?;
+        if load.is_too_much(&self.config.shed, facts.queued) {
+            return Err(Denied::Overloaded);
+        }
+        let mut admitted = Admitted::default();
+        for limit in &self.limits {
+            limit.enter(
+                subject,
+                facts.estimate.tokens,
+                (&self.all, now),
+                &mut admitted.places,
+            )?;
+        }
+        Ok(admitted)
+    }
+
+    /// Decides on a request that calls no model.
+    ///
+    /// # Errors
+    /// All of this provider is denied to the sender.
+    pub fn admit_unbridged(&self, identity: &Identity, provider: &Arc<str>) -> Result<(), Denied> {
+        self.config
+            .policy
+            .judge_unbridged(self.subject(identity, provider))
+    }
+
+    /// Forgets counters that say nothing; to be called now and then.
+    pub fn forget_idle(&self, now: Instant) {
+        self.limits.iter().for_each(|limit| limit.forget_idle(now));
+    }
+
+    fn subject<'a>(&'a self, identity: &'a Identity, provider: &'a Arc<str>) -> Subject<'a> {
+        Subject {
+            user: &identity.user,
+            groups: &identity.groups,
+            listed: self
+                .config
+                .groups
+                .get(&identity.user)
+                .map_or(&[], |groups| groups),
+            provider,
+        }
+    }
+}
+
+impl Admitted {
+    /// Replaces the estimates by what was used and gives the places back.
+    pub fn settle(mut self, used: Usage) {
+        for place in &mut self.places {
+            place.settle(used.tokens);
+        }
+    }
+}
