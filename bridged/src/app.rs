@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use providers::{Endpoint, ErrorShape, Registry, RegistryProblem};
+use providers::{Endpoint, ErrorShape, Prices, Registry, RegistryProblem};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -17,7 +17,7 @@ use crate::admission::{Admission, Load};
 use crate::clock::Clock;
 use crate::config::{Config, ProviderConfig, UpstreamConfig};
 use crate::identity::Sources;
-use crate::metrics::Metrics;
+use crate::metrics::{BudgetMetrics, Metrics};
 use crate::record::Recorder;
 use crate::reload::Reloads;
 use crate::store::{OpenError, Store, StoreError, Writer};
@@ -95,6 +95,8 @@ pub struct Snapshot {
     pub identity: Sources,
     /// Who may use what, and how much.
     pub admission: Admission,
+    /// What tokens cost.
+    pub prices: Arc<Prices>,
 }
 
 /// The public part of the CA.
@@ -197,8 +199,8 @@ impl Providers {
 impl Snapshot {
     fn build(
         config: &Config,
-        tracker: &TaskTracker,
-        stopping: &CancellationToken,
+        (tracker, stopping): (&TaskTracker, &CancellationToken),
+        metrics: &Arc<BudgetMetrics>,
         previous: Option<&Snapshot>,
     ) -> Result<Snapshot, StartError> {
         let old = previous.map(|old| &*old.providers);
@@ -207,7 +209,8 @@ impl Snapshot {
         let identity = Sources::new(&config.identity, &config.upstream.extra_ca, tracker, old)?;
         let old = previous.map(|old| &old.admission);
         Ok(Snapshot {
-            admission: Admission::new(config.admission.clone(), old),
+            prices: Arc::new(Prices::new(config.prices.clone())),
+            admission: Admission::new(config.admission.clone(), old, metrics),
             config: config.clone(),
             providers: Arc::new(providers),
             identity,
@@ -234,7 +237,7 @@ impl App {
         let tracker = TaskTracker::new();
         let metrics = Metrics::new()?;
         let stopping = CancellationToken::new();
-        let snapshot = Snapshot::build(&config, &tracker, &stopping, None)?;
+        let snapshot = Snapshot::build(&config, (&tracker, &stopping), &metrics.budget, None)?;
         for upstream in snapshot.providers.upstreams() {
             metrics.provider_info(&upstream.name, upstream.instance.kind.name(), true);
         }
@@ -283,7 +286,12 @@ impl App {
     /// The configuration cannot run; nothing has changed.
     pub fn reload(&self, config: &Config) -> Result<Vec<&'static str>, StartError> {
         let old = self.snapshot();
-        let new = Snapshot::build(config, &self.tracker, &self.stopping, Some(&old))?;
+        let new = Snapshot::build(
+            config,
+            (&self.tracker, &self.stopping),
+            &self.metrics.budget,
+            Some(&old),
+        )?;
         let fixed = old.config.fixed_keys(config);
         let new = Arc::new(new);
         self.snapshot.store(new.clone());

@@ -31,8 +31,10 @@ use tokio_rustls::TlsAcceptor;
 
 pub(crate) use reply::Reply;
 
-/// The hosts that the fake has certificates for: those that the built-in providers claim.
-const HOSTS: [&str; 11] = [
+/// The hosts that the fake has certificates for: those that the built-in providers
+/// claim, and its own name.
+const HOSTS: [&str; 12] = [
+    "localhost",
     "api.openai.com",
     "api.anthropic.com",
     "chatgpt.com",

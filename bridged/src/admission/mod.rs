@@ -5,10 +5,12 @@
 //! memory, in microseconds and without waiting. Invariant: what one call took is given back or settled exactly
 //! once, however the call ends.
 
+mod budget;
 mod glob;
 mod limit;
 mod load;
 mod meter;
+mod period;
 mod permission;
 mod scope;
 
@@ -18,15 +20,20 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::clock::Micros;
 use crate::identity::Identity;
+use crate::metrics::BudgetMetrics;
 
+pub use budget::{BudgetConfig, Entry, Spent};
 pub use glob::Glob;
 pub use limit::LimitConfig;
 pub use load::{Load, ShedConfig};
 pub use meter::{Caps, Meter, Rate};
+pub use period::Period;
 pub use permission::{Policy, Rule};
 pub use scope::{Per, Scope, Subject};
 
+use budget::{Budget, Reservation};
 use limit::{Limit, Place};
 
 /// What a caller should wait before asking again where nothing better is known.
@@ -39,6 +46,8 @@ pub struct AdmissionConfig {
     pub policy: Policy,
     /// How much at once and over time.
     pub limits: Vec<LimitConfig>,
+    /// How much in a day, a week or a month.
+    pub budgets: Vec<BudgetConfig>,
     /// Groups by user, beside those of the identity provider.
     pub groups: HashMap<Arc<str>, Arc<[Arc<str>]>>,
     /// When the process does not keep up.
@@ -61,6 +70,7 @@ impl Default for ShedConfig {
 pub struct Admission {
     config: AdmissionConfig,
     limits: Vec<Limit>,
+    budgets: Vec<Budget>,
     /// The name of counters that everything shares.
     all: Arc<str>,
 }
@@ -76,6 +86,10 @@ pub struct Facts<'a> {
     pub model: Option<&'a str>,
     /// What the call may use.
     pub estimate: Usage,
+    /// Whether it is known what the call costs.
+    pub priced: bool,
+    /// The date.
+    pub date: Micros,
     /// Record events that wait for the writer.
     pub queued: usize,
 }
@@ -94,10 +108,27 @@ pub struct Usage {
 #[must_use = "dropping it gives everything back"]
 pub struct Admitted {
     places: Vec<Place>,
+    reservations: Vec<Reservation>,
+}
+
+impl Usage {
+    fn plus(self, other: Usage) -> Usage {
+        Usage {
+            tokens: self.tokens.saturating_add(other.tokens),
+            micros: self.micros.saturating_add(other.micros),
+        }
+    }
+
+    fn minus(self, other: Usage) -> Usage {
+        Usage {
+            tokens: self.tokens.saturating_sub(other.tokens),
+            micros: self.micros.saturating_sub(other.micros),
+        }
+    }
 }
 
 /// Why a call is not admitted.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Denied {
     /// Policy.
@@ -140,6 +171,24 @@ pub enum Denied {
         /// When there will be room.
         wait: Duration,
     },
+    /// A budget is used up.
+    #[error("the budget `{}` is used up ({}): it begins anew at {}", budget.name, amount(budget, *spent), until.rfc3339())]
+    Budget {
+        /// The budget.
+        budget: Arc<BudgetConfig>,
+        /// What of it.
+        spent: Spent,
+        /// When its next period begins.
+        until: Micros,
+    },
+    /// A budget of money, and a model without price.
+    #[error("the budget `{budget}` takes no model without a known price")]
+    Unpriced {
+        /// The configured status.
+        status: u16,
+        /// The budget's name.
+        budget: Arc<str>,
+    },
     /// The process does not keep up.
     #[error("the gateway has too much to do at the moment")]
     Overloaded,
@@ -155,6 +204,17 @@ fn describe(model: Option<&str>) -> String {
     )
 }
 
+fn amount(budget: &BudgetConfig, spent: Spent) -> String {
+    let (period, per) = (budget.period.describe(), budget.per.describe());
+    match spent {
+        Spent::Money => {
+            let cents = budget.micros.unwrap_or_default() / 10_000;
+            format!("{}.{:02} {period} {per}", cents / 100, cents % 100)
+        }
+        Spent::Tokens => format!("{} tokens {period} {per}", budget.tokens.unwrap_or_default()),
+    }
+}
+
 /// Whole seconds, for `Retry-After`: never too few.
 pub fn seconds(wait: Duration) -> u64 {
     wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
@@ -164,7 +224,10 @@ impl Denied {
     /// The HTTP status.
     pub fn status(&self) -> u16 {
         match self {
-            Denied::Model { status, .. } | Denied::Provider { status } => *status,
+            Denied::Model { status, .. } | Denied::Provider { status } | Denied::Unpriced { status, .. } => {
+                *status
+            }
+            Denied::Budget { budget, .. } => budget.refusal_status,
             Denied::Concurrency { per, .. } | Denied::Rate { per, .. } | Denied::Tokens { per, .. }
                 if per.is_personal() =>
             {
@@ -186,6 +249,8 @@ impl Denied {
             Denied::Concurrency { .. } => "too_many_at_once",
             Denied::Rate { .. } => "too_many_requests",
             Denied::Tokens { .. } => "too_many_tokens",
+            Denied::Budget { .. } => "budget_exceeded",
+            Denied::Unpriced { .. } => "model_without_price",
             Denied::Overloaded => "overloaded",
             Denied::Crowded => "too_many_users",
         }
@@ -194,7 +259,11 @@ impl Denied {
     /// When asking again may help.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Denied::Model { .. } | Denied::Provider { .. } => None,
+            // Where it is over within the hour or next month, the message says when.
+            Denied::Model { .. }
+            | Denied::Provider { .. }
+            | Denied::Budget { .. }
+            | Denied::Unpriced { .. } => None,
             Denied::Concurrency { .. } => Some(Duration::from_secs(1)),
             Denied::Rate { wait, .. } | Denied::Tokens { wait, .. } => Some(*wait),
             Denied::Overloaded | Denied::Crowded => Some(SHORT_WAIT),
@@ -204,11 +273,20 @@ impl Denied {
 
 impl Admission {
     /// Compiles `config`; counters go on where those of `previous` about the same stopped.
-    pub fn new(config: AdmissionConfig, previous: Option<&Admission>) -> Admission {
+    pub fn new(
+        config: AdmissionConfig,
+        previous: Option<&Admission>,
+        metrics: &Arc<BudgetMetrics>,
+    ) -> Admission {
+        let accounts = previous.map_or(&[][..], |previous| &previous.budgets);
+        let budgets = config.budgets.iter().cloned();
         let mut old = previous.map_or_else(Vec::new, |previous| previous.limits.iter().collect());
         let limits = config.limits.iter().cloned();
         Admission {
             limits: limits.map(|limit| Limit::new(limit, &mut old)).collect(),
+            budgets: budgets
+                .map(|budget| Budget::new(budget, accounts, metrics))
+                .collect(),
             config,
             all: previous.map_or_else(|| Arc::from("all"), |previous| previous.all.clone()),
         }
@@ -233,7 +311,38 @@ impl Admission {
                 &mut admitted.places,
             )?;
         }
+        for budget in &self.budgets {
+            budget.reserve(subject, facts, &self.all, &mut admitted.reservations)?;
+        }
         Ok(admitted)
+    }
+
+    /// Whether anything counts money.
+    pub fn counts_money(&self) -> bool {
+        self.budgets.iter().any(Budget::counts_money)
+    }
+
+    /// Takes what was used and is not in the store yet.
+    pub fn take_unsaved(&self) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        self.budgets
+            .iter()
+            .for_each(|budget| budget.take_unsaved(&mut entries));
+        entries
+    }
+
+    /// Puts back what could not be stored.
+    pub fn put_back(&self, entries: &[Entry]) {
+        for entry in entries {
+            self.budgets.iter().for_each(|budget| budget.put_back(entry));
+        }
+    }
+
+    /// Learns what the store says that was used in all, by this process and others.
+    pub fn learn(&self, totals: &[Entry], now: Micros) {
+        for total in totals {
+            self.budgets.iter().for_each(|budget| budget.learn(total, now));
+        }
     }
 
     /// Decides on a request that calls no model.
@@ -270,6 +379,9 @@ impl Admitted {
     pub fn settle(mut self, used: Usage) {
         for place in &mut self.places {
             place.settle(used.tokens);
+        }
+        for reservation in &mut self.reservations {
+            reservation.settle(used);
         }
     }
 }

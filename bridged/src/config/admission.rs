@@ -1,12 +1,16 @@
-//! `[policy]`, `[[limit]]` and `[shed]`: who may use what, and how much.
+//! `[policy]`, `[[limit]]`, `[[budget]]` and `[shed]`: who may use what, and how much.
 
+use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
 
 use super::scalar::Span;
 use super::source::Problems;
-use crate::admission::{Caps, Glob, LimitConfig, Per, Policy, Rate, Rule, Scope, ShedConfig};
+use crate::admission::{
+    BudgetConfig, Caps, Glob, LimitConfig, Per, Period, Policy, Rate, Rule, Scope, ShedConfig,
+};
 
 /// `[policy]` as it stands in the text.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -54,6 +58,46 @@ pub struct LimitFile {
     pub burst: Option<u32>,
     /// Tokens in a minute.
     pub tokens_per_minute: Option<u64>,
+}
+
+/// `[[budget]]` as it stands in the text.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct BudgetFile {
+    /// Names it; an account is kept under this name.
+    pub name: String,
+    /// The users it is about; none: all.
+    #[serde(default)]
+    pub users: Vec<String>,
+    /// The groups it is about; none: all.
+    #[serde(default)]
+    pub groups: Vec<String>,
+    /// The providers it is about; none: all.
+    #[serde(default)]
+    pub providers: Vec<String>,
+    /// What shares one account: `all`, `provider`, `group` or `user`.
+    #[serde(default)]
+    pub per: Per,
+    /// `day`, `week` or `month`, in UTC.
+    pub period: Period,
+    /// Most money, in the currency of the prices.
+    pub money: Option<f64>,
+    /// Most tokens.
+    pub tokens: Option<u64>,
+    /// What becomes of calls without a known price under a budget of money.
+    #[serde(default)]
+    pub unpriced: Unpriced,
+}
+
+/// What becomes of calls without a known price.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unpriced {
+    /// They are free.
+    #[default]
+    Allow,
+    /// They are refused.
+    Refuse,
 }
 
 /// `[shed]` as it stands in the text.
@@ -127,6 +171,45 @@ pub(super) fn limits(files: &[LimitFile], problems: &mut Problems) -> Vec<LimitC
         }
     };
     files.iter().enumerate().map(make).collect()
+}
+
+/// Checks every `[[budget]]`.
+pub(super) fn budgets(
+    files: &[BudgetFile],
+    refusal_status: u16,
+    problems: &mut Problems,
+) -> Vec<BudgetConfig> {
+    let mut seen = HashSet::new();
+    let make = |file: &BudgetFile| {
+        let key = format!("budget.{}", file.name);
+        if file.name.trim().is_empty() || !seen.insert(file.name.clone()) {
+            problems.add(&key, "needs a `name` of its own");
+        }
+        if file.money.is_none() && file.tokens.is_none() {
+            problems.add(&key, "bounds nothing: give it `money` or `tokens`");
+        }
+        let money = file.money.filter(|units| (0.0..=1e9).contains(units));
+        if file.money.is_some() && money.is_none() {
+            problems.add(&format!("{key}.money"), "must be from 0 to 1000000000");
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "from 0 to 10^15"
+        )]
+        let micros = money.map(|units| (units * 1e6).round() as u64);
+        BudgetConfig {
+            name: Arc::from(file.name.as_str()),
+            scope: scope(&file.users, &file.groups, &file.providers),
+            per: file.per,
+            period: file.period,
+            micros,
+            tokens: file.tokens,
+            refuse_unpriced: file.unpriced == Unpriced::Refuse,
+            refusal_status,
+        }
+    };
+    files.iter().map(make).collect()
 }
 
 /// Checks `[shed]`.

@@ -5,7 +5,9 @@
 //! it was checked. Defaults sit beside their reasons in the conversions here.
 
 mod admission;
+mod calls;
 mod identity;
+mod price;
 mod provider;
 mod scalar;
 mod source;
@@ -14,15 +16,18 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use providers::OwnPrice;
 use serde::Deserialize;
 
 use crate::admission::AdmissionConfig;
 
-pub use admission::{LimitFile, PolicyFile, RuleFile, ShedFile};
+pub use admission::{BudgetFile, LimitFile, PolicyFile, RuleFile, ShedFile, Unpriced};
+pub use calls::{CallConfig, OnAbort, OnAbortFile};
 pub use identity::{
     IdentityConfig, IdentityFile, KeySource, OidcConfig, OidcFile, OneOrMore, TrustedHeader,
     TrustedHeaderFile,
 };
+pub use price::PriceFile;
 pub use provider::{Byok, ProviderConfig, ProviderFile, WebSockets};
 pub use scalar::{ByteSize, Span};
 pub use source::{ConfigError, Problems, Source};
@@ -130,10 +135,14 @@ pub struct File {
     pub policy: PolicyFile,
     /// `[[limit]]`
     pub limits: Vec<LimitFile>,
+    /// `[[budget]]`
+    pub budgets: Vec<BudgetFile>,
     /// `[shed]`
     pub shed: ShedFile,
     /// `[[provider]]`
     pub providers: Vec<ProviderFile>,
+    /// `[[price]]`
+    pub prices: Vec<PriceFile>,
 }
 
 /// How providers are reached.
@@ -181,12 +190,17 @@ pub struct Config {
     pub admission: AdmissionConfig,
     /// The provider instances, built-in ones first.
     pub providers: Vec<ProviderConfig>,
+    /// The operator's own prices.
+    pub prices: Vec<OwnPrice>,
 }
 
 impl Config {
     /// Turns the text into what runs. Problems are added to `problems`; the result is meant to be used only
     /// when there are none.
     pub fn build(file: &File, source: &Source, problems: &mut Problems) -> Config {
+        let content = file.record.content.unwrap_or(Content::Prompts);
+        let providers = provider::build(&file.providers, content, source, problems);
+        let policy = admission::policy(&file.policy, problems);
         Config {
             listen: address(
                 file.bridge.listen.as_deref(),
@@ -205,18 +219,20 @@ impl Config {
             upstream: upstream(&file.upstream, source, problems),
             database: database(file.store.url.as_deref(), source, problems),
             record: RecordConfig {
-                content: file.record.content.unwrap_or(Content::Prompts),
+                content,
                 durability: file.record.durability.unwrap_or(Durability::Strict),
                 when_full: file.record.when_full.unwrap_or(WhenFull::Refuse),
             },
             identity: identity::build(&file.identity, source, problems),
             admission: AdmissionConfig {
-                policy: admission::policy(&file.policy, problems),
+                budgets: admission::budgets(&file.budgets, policy.refusal_status, problems),
+                policy,
                 limits: admission::limits(&file.limits, problems),
                 groups: identity::groups(&file.identity),
                 shed: admission::shed(&file.shed),
             },
-            providers: provider::build(&file.providers, source, problems),
+            prices: price::build(&file.prices, &providers, problems),
+            providers,
         }
     }
 }
@@ -228,7 +244,14 @@ impl Config {
             ("bridge.listen", self.listen != other.listen),
             ("metrics.listen", self.metrics_listen != other.metrics_listen),
             ("store.url", self.database != other.database),
-            ("record", self.record != other.record),
+            (
+                "record.durability",
+                self.record.durability != other.record.durability,
+            ),
+            (
+                "record.when-full",
+                self.record.when_full != other.record.when_full,
+            ),
         ];
         let changed = keys.into_iter().filter(|(_, differs)| *differs);
         changed.map(|(key, _)| key).collect()

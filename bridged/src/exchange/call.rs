@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, HeaderMap, USER_AGENT};
-use providers::{Api, Client, Inspection, Limits, Route};
+use providers::{Api, Client, Inspection, Limits, Priced, Route};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -14,7 +14,7 @@ use crate::clock::Micros;
 use crate::credential::Credential;
 use crate::headers;
 use crate::identity::Identity;
-use crate::record::{CredentialKind, Finish, Mode, Outcome, Recording, Started};
+use crate::record::{CredentialKind, Finish, Mode, Outcome, Pricing, Recording, Started};
 use crate::refusal::Refusal;
 use crate::upstream::Upstream;
 
@@ -23,7 +23,7 @@ const DECODED_LIMIT: usize = 64 << 20;
 /// Bytes of a request that make a token, roughly: JSON around text has more bytes than the text.
 const BYTES_PER_TOKEN: u64 = 4;
 /// Tokens of a reply that says nothing of its length beforehand.
-const USUAL_OUTPUT: u64 = 1_000;
+const USUAL_OUTPUT: u64 = 4_096;
 /// Longest `User-Agent` that is recorded, in bytes.
 const USER_AGENT_LIMIT: usize = 256;
 
@@ -84,49 +84,32 @@ pub(super) async fn record(
     call: &mut Call,
     credential: Credential,
 ) -> Result<Recording, Refusal> {
-    // One HTTP request is one interception: the id that the client sees finds its record.
-    let id = call.request_id;
-    let inspection = &mut call.inspection;
     let metrics = app.metrics.call(
         &upstream.name,
         call.api,
-        inspection.model.as_deref(),
+        call.inspection.model.as_deref(),
         call.client.name,
     );
-    if inspection.prompt.is_some() {
+    if call.inspection.prompt.is_some() {
         metrics.prompted();
     }
-    let started = Started {
-        id,
-        request_id: call.request_id,
-        connect_id: call.connect_id,
-        user: call.identity.user.clone(),
+    let started = started(upstream, call, credential);
+    let recorder = app.recorder.keeping(upstream.calls.content);
+    let pricing = Pricing {
+        prices: app.snapshot().prices.clone(),
         provider: upstream.name.clone(),
         kind: upstream.instance.kind.name(),
-        api: call.api,
-        model: inspection.model.clone(),
-        client: call.client.name,
-        client_version: call.client.version.take(),
-        user_agent: call.user_agent.take(),
-        session_id: call.client.session_id.take().or(inspection.session_id.take()),
-        mode: call.mode,
-        credential: credential.kind,
-        credential_hint: credential.hint,
-        stream: inspection.stream,
-        request_bytes: call.body.len() as u64,
-        started_at: call.date,
-        prompt: inspection.prompt.clone(),
-        prompt_truncated: inspection.prompt_truncated,
-        tool_results: std::mem::take(&mut inspection.tool_results),
+        asked: started.model.clone(),
     };
     let mut recording = Recording::open(
-        app.recorder.clone(),
+        recorder.clone(),
         app.clock.clone(),
         metrics,
-        (id, call.api),
+        (started.id, call.api),
         call.arrived,
     );
-    match app.recorder.start(started).await {
+    recording.priced_by(pricing);
+    match recorder.start(started).await {
         Ok(()) => Ok(recording),
         Err(error) => {
             let refusal = Refusal::Unrecordable(error);
@@ -148,22 +131,42 @@ pub(super) fn admit(
     upstream: &Upstream,
     call: &Call,
 ) -> Result<Admitted, Denied> {
+    let (estimate, priced) = estimate(snapshot, upstream, call);
     let facts = Facts {
         identity: &call.identity,
         provider: &upstream.name,
         model: call.inspection.model.as_deref(),
-        estimate: estimate(&call.body),
+        estimate,
+        priced,
+        date: call.date,
         queued: app.recorder.queued(),
     };
     snapshot.admission.admit(&facts, &app.load, Instant::now())
 }
 
-/// What a call may use, before it is known.
-fn estimate(body: &Bytes) -> Usage {
-    Usage {
-        tokens: body.len() as u64 / BYTES_PER_TOKEN + USUAL_OUTPUT,
-        micros: 0,
-    }
+/// What a call may use, before it is known; and whether it has a price.
+fn estimate(snapshot: &Snapshot, upstream: &Upstream, call: &Call) -> (Usage, bool) {
+    let usage = providers::Usage {
+        input: call.body.len() as u64 / BYTES_PER_TOKEN,
+        output: call.inspection.max_output.unwrap_or(USUAL_OUTPUT),
+        ..providers::Usage::default()
+    };
+    let of = Priced {
+        provider: &upstream.name,
+        kind: upstream.instance.kind.name(),
+        answered: None,
+        asked: call.inspection.model.as_deref(),
+        tier: None,
+    };
+    // A look-up that nobody needs is not made.
+    let counted = snapshot.admission.counts_money();
+    let date = call.date.into();
+    let cost = counted.then(|| snapshot.prices.cost(&of, &usage, date)).flatten();
+    let estimate = Usage {
+        tokens: usage.input.saturating_add(usage.output),
+        micros: cost.and_then(|cost| u64::try_from(cost).ok()).unwrap_or_default(),
+    };
+    (estimate, cost.is_some())
 }
 
 /// Puts a call that is not admitted on record, so that an auditor sees it; unless there are too many of them.
@@ -186,6 +189,37 @@ pub(super) async fn deny(app: &App, upstream: &Upstream, mut call: Call, denied:
         ));
     }
     refusal
+}
+
+/// The beginning of a call's record; what only the record needs is taken out of the call.
+fn started(upstream: &Upstream, call: &mut Call, credential: Credential) -> Started {
+    let inspection = &mut call.inspection;
+    Started {
+        // One HTTP request is one interception: the id that the client sees finds its record.
+        id: call.request_id,
+        request_id: call.request_id,
+        connect_id: call.connect_id,
+        user: call.identity.user.clone(),
+        provider: upstream.name.clone(),
+        kind: upstream.instance.kind.name(),
+        api: call.api,
+        model: inspection.model.clone(),
+        client: call.client.name,
+        client_version: call.client.version.take(),
+        user_agent: call.user_agent.take(),
+        session_id: call.client.session_id.take().or(inspection.session_id.take()),
+        agent_id: call.client.agent_id.take(),
+        parent_agent_id: call.client.parent_agent_id.take(),
+        mode: call.mode,
+        credential: credential.kind,
+        credential_hint: credential.hint,
+        stream: inspection.stream,
+        request_bytes: call.body.len() as u64,
+        started_at: call.date,
+        prompt: inspection.prompt.clone(),
+        prompt_truncated: inspection.prompt_truncated,
+        tool_results: std::mem::take(&mut inspection.tool_results),
+    }
 }
 
 fn inspect(api: Api, path: &str, headers: &HeaderMap, body: &Bytes) -> Inspection {

@@ -15,7 +15,7 @@ use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, describ
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use providers::Api;
 
-pub use call::CallMetrics;
+pub use call::{CallEnd, CallMetrics};
 use call::{CallHandles, CallKey};
 use labels::ModelLabels;
 
@@ -30,6 +30,8 @@ pub struct Metrics {
     pub record: Arc<RecordMetrics>,
     /// What connections are closed for.
     pub wire: Arc<WireMetrics>,
+    /// Budgets that run out.
+    pub budget: Arc<BudgetMetrics>,
     config: ConfigMetrics,
 }
 
@@ -52,6 +54,36 @@ pub struct RecordMetrics {
     pub written: Counter,
     /// Events lost.
     pub lost: Counter,
+}
+
+/// Budgets.
+#[derive(Clone)]
+pub struct BudgetMetrics {
+    /// Accounts that came to 85 % of a budget.
+    pub near: Counter,
+    /// Accounts that came to its end.
+    pub full: Counter,
+}
+
+impl BudgetMetrics {
+    fn new() -> BudgetMetrics {
+        let reached = |level: &'static str| counter!("causeway_budget_warnings_total", "level" => level);
+        BudgetMetrics {
+            near: reached("85"),
+            full: reached("100"),
+        }
+    }
+
+    /// Counters that nobody reads.
+    pub fn unread() -> Arc<BudgetMetrics> {
+        metrics::with_local_recorder(&metrics::NoopRecorder, || Arc::new(BudgetMetrics::new()))
+    }
+}
+
+impl fmt::Debug for BudgetMetrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BudgetMetrics")
+    }
 }
 
 /// The configuration's file.
@@ -108,7 +140,7 @@ impl Metrics {
             .set_buckets(&SECONDS_BUCKETS)?
             .build_recorder();
         let handle = recorder.handle();
-        let (record, wire, config) = metrics::with_local_recorder(&recorder, || {
+        let (record, wire, budget, config) = metrics::with_local_recorder(&recorder, || {
             describe();
             let refusals = |reason: &'static str| counter!("causeway_refusals_total", "reason" => reason);
             let record = RecordMetrics {
@@ -126,7 +158,12 @@ impl Metrics {
                 good: gauge!("causeway_config_last_reload_successful"),
                 failures: counter!("causeway_config_reload_failures_total"),
             };
-            (Arc::new(record), Arc::new(wire), config)
+            (
+                Arc::new(record),
+                Arc::new(wire),
+                Arc::new(BudgetMetrics::new()),
+                config,
+            )
         });
         Ok(Metrics {
             recorder,
@@ -136,6 +173,7 @@ impl Metrics {
             counters: RwLock::default(),
             record,
             wire,
+            budget,
             config,
         })
     }
@@ -305,10 +343,18 @@ fn describe() {
         "causeway_time_to_first_token_seconds",
         "From the request's head to the first content"
     );
-    describe_counter!("causeway_tokens_total", "Tokens that providers reported");
+    describe_counter!("causeway_tokens_total", "Tokens, reported or estimated");
     describe_counter!(
         "causeway_cost_micros_total",
         "Cost in millionths of the price table's currency"
+    );
+    describe_counter!(
+        "causeway_unpriced_total",
+        "Replies whose tokens are known and have no price"
+    );
+    describe_counter!(
+        "causeway_usage_total",
+        "Replies by where their count of tokens comes from"
     );
     describe_counter!("causeway_prompts_total", "User prompts");
     describe_counter!("causeway_tool_calls_total", "Tool calls that models asked for");
@@ -340,6 +386,10 @@ fn describe() {
     describe_counter!(
         "causeway_config_reload_failures_total",
         "Times that a changed configuration could not be used"
+    );
+    describe_counter!(
+        "causeway_budget_warnings_total",
+        "Accounts that came to this percentage of a budget"
     );
     describe_gauge!("causeway_provider_info", "Configured provider instances");
     describe_histogram!("gen_ai_client_token_usage", "Tokens of an operation");

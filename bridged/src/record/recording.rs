@@ -11,10 +11,11 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{Ended, Outcome, Recorder};
+use super::{Ended, Outcome, Pricing, Recorder};
 use crate::admission::{Admitted, Usage};
 use crate::clock::{Clock, Micros};
-use crate::metrics::CallMetrics;
+use crate::config::Content;
+use crate::metrics::{CallEnd, CallMetrics};
 
 /// How a request ended, as far as the one who ends it knows.
 #[derive(Debug)]
@@ -47,9 +48,12 @@ pub struct Recording {
     recorder: Recorder,
     clock: Clock,
     metrics: CallMetrics,
+    pricing: Option<Pricing>,
     id: Uuid,
     api: Api,
     started: Instant,
+    /// When the client left, if it did not wait for the end.
+    left: Option<(Micros, Duration)>,
     waited: Duration,
     first_token: Option<(Micros, Duration)>,
     status: Option<u16>,
@@ -73,9 +77,11 @@ impl Recording {
             recorder,
             clock,
             metrics,
+            pricing: None,
             id,
             api,
             started,
+            left: None,
             waited: Duration::ZERO,
             first_token: None,
             status: None,
@@ -89,6 +95,21 @@ impl Recording {
     /// Takes what the call holds of limits and budgets, to be settled at its end.
     pub fn admitted(&mut self, admitted: Admitted) {
         self.admitted = admitted;
+    }
+
+    /// Says whose prices apply; without this the call ends unpriced.
+    pub fn priced_by(&mut self, pricing: Pricing) {
+        self.pricing = Some(pricing);
+    }
+
+    /// How much text is kept of the call.
+    pub fn content(&self) -> Content {
+        self.recorder.config().content
+    }
+
+    /// Notes that the client is gone: for it the call ends now, whatever the record still waits for.
+    pub fn client_left(&mut self) {
+        self.left = Some((self.clock.micros(), self.started.elapsed()));
     }
 
     /// The interception's id.
@@ -139,17 +160,23 @@ impl Recording {
         if !std::mem::replace(&mut self.open, false) {
             return None;
         }
-        std::mem::take(&mut self.admitted).settle(used(finish.facts.as_ref()));
-        let total = self.started.elapsed();
+        let (ended_at, total) = self
+            .left
+            .unwrap_or_else(|| (self.clock.micros(), self.started.elapsed()));
         let overhead = total.saturating_sub(self.waited);
         let first_token = self.first_token.map(|(_, after)| after);
-        self.metrics.ended(
-            finish.outcome,
+        let pricing = self.pricing.as_ref().zip(finish.facts.as_ref());
+        let cost_micros = pricing.and_then(|(pricing, facts)| pricing.cost(facts, self.clock.now()));
+        let used = used(finish.facts.as_ref(), cost_micros);
+        std::mem::take(&mut self.admitted).settle(used);
+        self.metrics.ended(&CallEnd {
+            outcome: finish.outcome,
             total,
             overhead,
             first_token,
-            finish.facts.as_ref(),
-        );
+            facts: finish.facts.as_ref(),
+            cost_micros,
+        });
         self.recorder.end(Ended {
             id: self.id,
             outcome: finish.outcome,
@@ -157,17 +184,18 @@ impl Recording {
             error_kind: finish.error_kind,
             error_message: finish.error_message,
             first_token_at: self.first_token.map(|(at, _)| at),
-            ended_at: self.clock.micros(),
+            ended_at,
             overhead_us: u64::try_from(overhead.as_micros()).unwrap_or(u64::MAX),
             response_bytes: self.response_bytes,
             retries: self.retries,
             facts: finish.facts,
+            cost_micros,
         })
     }
 }
 
 /// What a call has used, as far as is known.
-fn used(facts: Option<&ReplyFacts>) -> Usage {
+fn used(facts: Option<&ReplyFacts>, cost_micros: Option<i64>) -> Usage {
     let Some(usage) = facts.and_then(|facts| facts.usage.as_ref()) else {
         return Usage::default();
     };
@@ -175,7 +203,9 @@ fn used(facts: Option<&ReplyFacts>) -> Usage {
     let counts = [usage.input, usage.cache_read, usage.cache_write, usage.output];
     Usage {
         tokens: counts.into_iter().fold(0, u64::saturating_add),
-        micros: 0,
+        micros: cost_micros
+            .and_then(|cost| u64::try_from(cost).ok())
+            .unwrap_or_default(),
     }
 }
 

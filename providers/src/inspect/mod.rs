@@ -25,12 +25,16 @@ pub struct Inspection {
     pub stream: bool,
     /// Whether the request only warms a connection up (`generate: false`): no reply of a model will come.
     pub warm_up: bool,
+    /// The most tokens that the reply may have, if the request says so.
+    pub max_output: Option<u64>,
     /// The last prompt of the user, trimmed.
     pub prompt: Option<String>,
     /// Whether the prompt was longer than the limit.
     pub prompt_truncated: bool,
     /// Results of tools that the model called before, at the end of the conversation.
     pub tool_results: Vec<ToolResult>,
+    /// The reply that this request continues, if the API names it.
+    pub previous_response_id: Option<String>,
     /// The client's session, if the body names it.
     pub session_id: Option<String>,
     /// What was wrong with the body.
@@ -87,7 +91,13 @@ pub fn inspect(api: Api, path: &str, body: &[u8], limits: &Limits) -> Inspection
         metadata,
     } = outline::read(api, body, limits, &mut found);
     match (api, conversation) {
-        (_, Conversation::Absent) => {}
+        (_, Conversation::Absent) | (Api::Embeddings | Api::CountTokens, _) => {}
+        // Only the calls that it answers matter: nobody asked anything.
+        (Api::Compact, Conversation::Text(_)) => {}
+        (Api::Compact, Conversation::Items(tail)) => {
+            responses::read(&tail, limits, &mut found);
+            (found.prompt, found.prompt_truncated) = (None, false);
+        }
         (_, Conversation::Text(text)) => found.set_prompt(text, limits),
         (Api::ChatCompletions, Conversation::Items(tail)) => chat::read(&tail, limits, &mut found),
         (Api::Responses, Conversation::Items(tail)) => responses::read(&tail, limits, &mut found),
@@ -98,7 +108,7 @@ pub fn inspect(api: Api, path: &str, body: &[u8], limits: &Limits) -> Inspection
             }
         }
     }
-    if api == Api::Messages {
+    if matches!(api, Api::Messages | Api::CountTokens) {
         found.session_id = metadata.and_then(messages::session_id);
     }
     if api == Api::Completions
