@@ -211,4 +211,79 @@ mod tests {
         }
         assert!(!text.contains("hunter2"));
     }
+
+    #[test]
+    fn the_examples_of_the_readme_are_good() {
+        let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("login-ca.pem"), "").unwrap();
+        let examples = readme
+            .split("```toml\n")
+            .skip(1)
+            .filter_map(|text| text.split("```").next());
+        // Keys of providers are wherever the reader keeps them.
+        let readable: String = examples.filter(|text| !text.contains("OPENAI_API_KEY")).collect();
+        assert!(readable.contains("[[budget]]") && readable.contains("[identity.oidc]"));
+        let path = folder.path().join("causeway.toml");
+        std::fs::write(&path, readable).unwrap();
+        let config = read(Some(path), folder.path(), std::iter::empty());
+        let config = config.unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(config.bridge.admission.budgets.len(), 1);
+    }
+
+    #[test]
+    fn an_open_proxy_stays_on_this_machine() {
+        let open = |address: &str| format!("[proxy]\ntunnel = \"open\"\nlisten = \"{address}:8888\"\n");
+        assert!(problems(&open("0.0.0.0")).contains("proxy.tunnel"));
+        assert!(problems(&open("192.0.2.1")).contains("proxy.tunnel"));
+        let own = problems(&(open("127.0.0.1") + "[colour]\n"));
+        assert!(!own.contains("proxy.tunnel"), "{own}");
+    }
+
+    #[test]
+    fn every_problem_of_governance_is_named_by_its_key() {
+        let text = problems(
+            r#"
+            [identity.oidc]
+            issuer = "http://login.test"
+            audience = []
+            roles = { x = "king" }
+            [identity.trusted-header]
+            header = "not a name"
+            from = ["everywhere"]
+            [policy]
+            refusal-status = 200
+            [[policy.rule]]
+            users = ["ann"]
+            [[limit]]
+            concurrent = 0
+            [[limit]]
+            burst = 3
+            [[budget]]
+            name = "twice"
+            period = "day"
+            [[budget]]
+            name = "twice"
+            period = "day"
+            money = -1
+            "#,
+        );
+        for part in [
+            "identity.oidc.issuer",
+            "identity.oidc.audience",
+            "identity.oidc.roles.x",
+            "identity.oidc.roles: needs `roles-claim`",
+            "identity.trusted-header.header",
+            "identity.trusted-header.from: `everywhere`",
+            "policy.refusal-status",
+            "policy.rule[0]",
+            "limit[0]",
+            "limit[1].burst",
+            "budget.twice: needs a `name` of its own",
+            "budget.twice: bounds nothing",
+            "budget.twice.money",
+        ] {
+            assert!(text.contains(part), "{part} is not in:\n{text}");
+        }
+    }
 }

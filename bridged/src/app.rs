@@ -329,7 +329,10 @@ impl App {
             let mut minute = tokio::time::interval(MINUTE);
             loop {
                 tokio::select! {
-                    _ = upkeep.tick() => app.metrics.run_upkeep(),
+                    _ = upkeep.tick() => {
+                        app.metrics.run_upkeep();
+                        app.metrics.lag(app.load.lag());
+                    }
                     _ = refresh.tick() => app.tokens.refresh().await,
                     _ = minute.tick() => app.snapshot().admission.forget_idle(Instant::now()),
                     () = app.stopping.cancelled() => return,

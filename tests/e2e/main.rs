@@ -35,6 +35,7 @@ mod forward;
 mod framing;
 mod govern;
 mod harness;
+mod metrics;
 mod oidc;
 mod pace;
 mod page;

@@ -45,9 +45,13 @@ impl Load {
         Duration::from_micros(self.lag_micros.load(Ordering::Relaxed))
     }
 
-    /// Whether it is too much, with `queued` record events waiting.
-    pub fn is_too_much(&self, config: &ShedConfig, queued: usize) -> bool {
-        config.lag.is_some_and(|most| self.lag() > most) || config.queued.is_some_and(|most| queued > most)
+    /// What is too much, if anything is, with `queued` record events waiting.
+    pub fn strain(&self, config: &ShedConfig, queued: usize) -> Option<&'static str> {
+        if config.lag.is_some_and(|most| self.lag() > most) {
+            return Some("the process has too little CPU");
+        }
+        let lags = config.queued.is_some_and(|most| queued > most);
+        lags.then_some("the record writer does not keep up")
     }
 }
 
@@ -63,14 +67,14 @@ mod tests {
             lag: Some(Duration::from_millis(lag)),
             queued: Some(queued),
         };
-        assert!(!load.is_too_much(&config(300, 10), 10));
-        assert!(load.is_too_much(&config(299, 10), 0));
-        assert!(load.is_too_much(&config(300, 10), 11));
+        assert_eq!(load.strain(&config(300, 10), 10), None);
+        assert!(load.strain(&config(299, 10), 0).is_some());
+        assert!(load.strain(&config(300, 10), 11).is_some());
         let off = ShedConfig {
             lag: None,
             queued: None,
         };
-        assert!(!load.is_too_much(&off, usize::MAX));
+        assert_eq!(load.strain(&off, usize::MAX), None);
     }
 
     #[test]

@@ -299,7 +299,7 @@ impl Admission {
     pub fn admit(&self, facts: &Facts<'_>, load: &Load, now: Instant) -> Result<Admitted, Denied> {
         let subject = self.subject(facts.identity, facts.provider);
         self.config.policy.judge(subject, facts.model)?;
-        if load.is_too_much(&self.config.shed, facts.queued) {
+        if self.strain(load, facts.queued).is_some() {
             return Err(Denied::Overloaded);
         }
         let mut admitted = Admitted::default();
@@ -315,6 +315,11 @@ impl Admission {
             budget.reserve(subject, facts, &self.all, &mut admitted.reservations)?;
         }
         Ok(admitted)
+    }
+
+    /// Why requests are turned away at the moment, with `queued` record events waiting.
+    pub fn strain(&self, load: &Load, queued: usize) -> Option<&'static str> {
+        load.strain(&self.config.shed, queued)
     }
 
     /// Whether anything counts money.

@@ -9,6 +9,7 @@ mod labels;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, describe_histogram, gauge};
@@ -33,6 +34,7 @@ pub struct Metrics {
     /// Budgets that run out.
     pub budget: Arc<BudgetMetrics>,
     config: ConfigMetrics,
+    loop_lag: Gauge,
 }
 
 /// A counter with at most two labels, looked up by what tells it from its siblings.
@@ -90,6 +92,7 @@ impl fmt::Debug for BudgetMetrics {
 struct ConfigMetrics {
     loaded: Gauge,
     good: Gauge,
+    is_good: AtomicBool,
     failures: Counter,
 }
 
@@ -140,6 +143,7 @@ impl Metrics {
             .set_buckets(&SECONDS_BUCKETS)?
             .build_recorder();
         let handle = recorder.handle();
+        let loop_lag = metrics::with_local_recorder(&recorder, || gauge!("causeway_event_loop_lag_seconds"));
         let (record, wire, budget, config) = metrics::with_local_recorder(&recorder, || {
             describe();
             let refusals = |reason: &'static str| counter!("causeway_refusals_total", "reason" => reason);
@@ -155,6 +159,7 @@ impl Metrics {
             };
             let config = ConfigMetrics {
                 loaded: gauge!("causeway_config_last_reload_success_timestamp_seconds"),
+                is_good: AtomicBool::new(true),
                 good: gauge!("causeway_config_last_reload_successful"),
                 failures: counter!("causeway_config_reload_failures_total"),
             };
@@ -175,6 +180,7 @@ impl Metrics {
             wire,
             budget,
             config,
+            loop_lag,
         })
     }
 
@@ -244,12 +250,24 @@ impl Metrics {
         let since = date.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         self.config.loaded.set(since.as_secs_f64());
         self.config.good.set(1.0);
+        self.config.is_good.store(true, Ordering::Relaxed);
     }
 
     /// Notes that the configuration was read and cannot run.
     pub fn reload_failed(&self) {
         self.config.failures.increment(1);
         self.config.good.set(0.0);
+        self.config.is_good.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether the configuration could be used when it was read last.
+    pub fn is_configuration_good(&self) -> bool {
+        self.config.is_good.load(Ordering::Relaxed)
+    }
+
+    /// Publishes how late the event loop is.
+    pub fn lag(&self, lag: std::time::Duration) {
+        self.loop_lag.set(lag.as_secs_f64());
     }
 
     /// The WebSockets of a provider that are open.
@@ -387,6 +405,7 @@ fn describe() {
         "causeway_config_reload_failures_total",
         "Times that a changed configuration could not be used"
     );
+    describe_gauge!("causeway_event_loop_lag_seconds", "How late timers fire");
     describe_counter!(
         "causeway_budget_warnings_total",
         "Accounts that came to this percentage of a budget"
