@@ -46,7 +46,7 @@ fn reload(gateway: &Gateway, globals: &Globals) -> Result<Reloaded, NotReloaded>
     let outcome = config::load(globals).and_then(|config: Config| gateway.reload(&config));
     match outcome {
         Ok(fixed) => {
-            gateway.app.metrics.reloaded(gateway.app.clock.now());
+            gateway.app.metrics.config.reloaded(gateway.app.clock.now());
             if fixed.is_empty() {
                 tracing::info!("the configuration was read again");
             } else {
@@ -59,7 +59,7 @@ fn reload(gateway: &Gateway, globals: &Globals) -> Result<Reloaded, NotReloaded>
             Ok(Reloaded { needs_restart })
         }
         Err(failure) => {
-            gateway.app.metrics.reload_failed();
+            gateway.app.metrics.config.failed();
             tracing::error!(%failure, "the configuration cannot be used; the old one stays");
             Err(NotReloaded(failure.lines().to_vec()))
         }

@@ -264,7 +264,7 @@ impl App {
             snapshot: ArcSwap::from_pointee(snapshot),
             ca: ArcSwapOption::from_pointee(ca),
         });
-        app.metrics.reloaded(app.clock.now());
+        app.metrics.config.reloaded(app.clock.now());
         app.keep_house();
         Ok((app, Running { writer }))
     }
@@ -331,7 +331,7 @@ impl App {
                 tokio::select! {
                     _ = upkeep.tick() => {
                         app.metrics.run_upkeep();
-                        app.metrics.lag(app.load.lag());
+                        app.metrics.config.lag(app.load.lag());
                     }
                     _ = refresh.tick() => app.tokens.refresh().await,
                     _ = minute.tick() => app.snapshot().admission.forget_idle(Instant::now()),

@@ -29,7 +29,8 @@ use crate::refusal::Refusal;
 use crate::upstream::Upstream;
 use crate::websocket;
 
-pub(crate) use reply::to_client;
+pub(crate) use call::{Call, begin, user_agent};
+pub(crate) use reply::{tap_limits, to_client};
 pub(crate) use send::answered;
 
 /// What the client asked for.
@@ -177,7 +178,10 @@ async fn dispatch(
     };
     let shape = upstream.instance.kind.error_shape(route.endpoint);
     let answered = if websocket::is_asked(&exchange.request) {
-        websocket::open(app, upstream, &route, exchange).await
+        match admit_socket(snapshot, upstream, &route, &exchange) {
+            Ok(()) => websocket::open(app, &snapshot.providers, &route, exchange).await,
+            Err(denied) => Err(denied.into()),
+        }
     } else {
         match route.endpoint {
             Endpoint::Bridged(api) => bridge(app, snapshot, upstream, (&route, api), exchange).await,
@@ -246,6 +250,19 @@ async fn bridge(
     match answered(app, upstream, sent) {
         Ok(response) => Ok(reply::relay(upstream, response, recording)),
         Err(refusal) => Err(send::fail(recording, refusal).await),
+    }
+}
+
+/// Calls over a socket are admitted one by one.
+fn admit_socket(
+    snapshot: &Snapshot,
+    upstream: &Upstream,
+    route: &Route,
+    exchange: &Exchange,
+) -> Result<(), Denied> {
+    match websocket::is_bridged(route.endpoint) {
+        true => Ok(()),
+        false => admit_unbridged(snapshot, upstream, exchange),
     }
 }
 

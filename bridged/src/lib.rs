@@ -32,5 +32,5 @@ mod splice;
 pub mod store;
 pub mod token;
 pub mod upstream;
-mod websocket;
+pub mod websocket;
 pub mod wire;

@@ -64,7 +64,7 @@ async fn unready(app: &App) -> Option<&'static str> {
 
 /// An unusable file is no reason to take the process out: the old configuration runs.
 fn ready(app: &App) -> String {
-    if app.metrics.is_configuration_good() {
+    if app.metrics.config.is_good() {
         "ready\n".to_owned()
     } else {
         "ready; but the configuration's file cannot be used, the old one runs\n".to_owned()

@@ -56,6 +56,12 @@ pub enum Refusal {
         /// The status on which the client falls back.
         status: u16,
     },
+    /// A WebSocket has too many responses under way.
+    #[error("this WebSocket has {limit} responses under way: wait for one to end")]
+    TooManyResponses {
+        /// The limit.
+        limit: usize,
+    },
     /// The request body cannot be taken.
     #[error(transparent)]
     Body(CollectError),
@@ -91,6 +97,7 @@ impl Refusal {
             Refusal::WebSocket { status } => *status,
             Refusal::Body(CollectError::TooLong { .. }) => 413,
             Refusal::Body(CollectError::TooSlow) => 408,
+            Refusal::TooManyResponses { .. } => 429,
             // Every client shows a 400 as it is and none repeats it.
             Refusal::Body(CollectError::Broken(_)) | Refusal::NoCredential { .. } | Refusal::Ended => 400,
             Refusal::Unrecordable(_) | Refusal::NoRandomness => 503,
@@ -113,6 +120,7 @@ impl Refusal {
             Refusal::Connect => "connect_inside",
             Refusal::NoRandomness => "no_randomness",
             Refusal::WebSocket { .. } => "websocket_unavailable",
+            Refusal::TooManyResponses { .. } => "too_many_responses",
             Refusal::Body(CollectError::TooLong { .. }) => "body_too_long",
             Refusal::Body(CollectError::TooSlow) => "body_too_slow",
             Refusal::Body(CollectError::Broken(_)) => "body_broken",
@@ -142,14 +150,8 @@ impl Refusal {
     /// The response on the wire.
     pub fn respond(&self, shape: ErrorShape, request_id: Uuid) -> Response<ReplyBody> {
         let status = self.status();
-        let message = format!("Causeway: {self}");
-        let facts = ErrorFacts {
-            status,
-            code: self.code(),
-            message: &message,
-            request_id: &request_id.to_string(),
-        };
-        let mut response = Response::new(ReplyBody::from(Bytes::from(providers::error_body(shape, &facts))));
+        let body = self.facts(request_id, |facts| providers::error_body(shape, facts));
+        let mut response = Response::new(ReplyBody::from(Bytes::from(body)));
         *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
         let head = response.headers_mut();
         head.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -174,5 +176,19 @@ impl Refusal {
             head.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
+    }
+
+    /// The text of the error event that answers a call on a WebSocket, in the lane of that call.
+    pub(crate) fn event(&self, shape: ErrorShape, request_id: Uuid, lane: Option<&str>) -> Vec<u8> {
+        self.facts(request_id, |facts| providers::error_event(shape, facts, lane))
+    }
+
+    fn facts<T>(&self, request_id: Uuid, encode: impl FnOnce(&ErrorFacts<'_>) -> T) -> T {
+        encode(&ErrorFacts {
+            status: self.status(),
+            code: self.code(),
+            message: &format!("Causeway: {self}"),
+            request_id: &request_id.to_string(),
+        })
     }
 }

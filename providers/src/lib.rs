@@ -24,6 +24,7 @@ pub mod prices;
 pub mod registry;
 pub mod route;
 pub mod simulated;
+pub mod socket;
 mod stored;
 pub mod tap;
 mod text;
@@ -43,6 +44,7 @@ pub use prices::{OwnPrice, Price, Priced, Prices, Rate};
 pub use registry::{Registry, RegistryProblem};
 pub use route::{NamedRouteError, Route, Target};
 pub use simulated::{SimulatedReply, simulate};
+pub use socket::{Asked, ClientEvent, ServerEvent, Told, client_event, error_event, server_event};
 pub use tap::{
     ReplyError, ReplyFacts, ReplyHead, Tap, TapLimits, TapProblem, Thought, ThoughtSource, ToolCall,
     ToolKind, Usage, UsageSource,

@@ -350,6 +350,19 @@ impl Admission {
         }
     }
 
+    /// Decides on a model alone.
+    ///
+    /// # Errors
+    /// It is not allowed.
+    pub fn permit(
+        &self,
+        identity: &Identity,
+        provider: &Arc<str>,
+        model: Option<&str>,
+    ) -> Result<(), Denied> {
+        self.config.policy.judge(self.subject(identity, provider), model)
+    }
+
     /// Decides on a request that calls no model.
     ///
     /// # Errors

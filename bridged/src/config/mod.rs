@@ -28,7 +28,7 @@ pub use identity::{
     TrustedHeaderFile,
 };
 pub use price::PriceFile;
-pub use provider::{Byok, ProviderConfig, ProviderFile, WebSockets};
+pub use provider::{Byok, ProviderConfig, ProviderFile};
 pub use scalar::{ByteSize, Span};
 pub use source::{ConfigError, Problems, Source};
 

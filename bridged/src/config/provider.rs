@@ -31,8 +31,8 @@ pub struct ProviderFile {
     /// The gateway's own keys.
     #[serde(default)]
     pub keys: Vec<KeyFile>,
-    /// Whether WebSockets are relayed: `true` all, `false` none; left out, all but those of AI calls, which would
-    /// go unrecorded. A refusal has the status on which the clients fall back to plain requests.
+    /// Whether WebSockets are relayed, which they are unless this is `false`. A refusal has the status on which the
+    /// clients fall back to plain requests.
     pub websockets: Option<bool>,
     /// Whether streams are asked for usage that their clients did not ask for.
     pub include_usage: Option<bool>,
@@ -72,17 +72,6 @@ pub enum Byok {
     Deny,
 }
 
-/// Which WebSockets an instance relays.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WebSockets {
-    /// None.
-    None,
-    /// Those that carry no AI calls: what passes through a socket is not recorded.
-    Unbridged,
-    /// Every one, recorded or not.
-    All,
-}
-
 /// A provider instance that runs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProviderConfig {
@@ -94,8 +83,8 @@ pub struct ProviderConfig {
     pub byok: Byok,
     /// The gateway's own keys.
     pub keys: Vec<Secret>,
-    /// Which WebSockets are relayed.
-    pub websockets: WebSockets,
+    /// Whether WebSockets are relayed.
+    pub websockets: bool,
     /// How its AI calls are read.
     pub calls: CallConfig,
 }
@@ -154,7 +143,7 @@ fn bare(instance: Instance, content: Content) -> ProviderConfig {
         connect_to: None,
         byok: Byok::Allow,
         keys: Vec::new(),
-        websockets: WebSockets::Unbridged,
+        websockets: true,
     }
 }
 
@@ -245,11 +234,7 @@ fn overlay(
             .ok();
     }
     config.byok = entry.byok.unwrap_or(config.byok);
-    config.websockets = match entry.websockets {
-        Some(true) => WebSockets::All,
-        Some(false) => WebSockets::None,
-        None => config.websockets,
-    };
+    config.websockets = entry.websockets.unwrap_or(config.websockets);
     let content = config.calls.content;
     config.calls = CallConfig::overlaid(entry, config.instance.kind, content, (key, problems));
     config.keys.extend(

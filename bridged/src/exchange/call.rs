@@ -28,24 +28,26 @@ const USUAL_OUTPUT: u64 = 4_096;
 const USER_AGENT_LIMIT: usize = 256;
 
 /// An AI call that has been read.
-pub(super) struct Call {
-    pub(super) api: Api,
-    pub(super) arrived: Instant,
-    pub(super) date: Micros,
-    pub(super) mode: Mode,
-    pub(super) identity: Identity,
-    pub(super) connect_id: Option<Uuid>,
-    pub(super) request_id: Uuid,
-    pub(super) user_agent: Option<String>,
-    pub(super) client: Client,
-    pub(super) inspection: Inspection,
+pub(crate) struct Call {
+    /// The interception's id.
+    pub(crate) id: Uuid,
+    pub(crate) api: Api,
+    pub(crate) arrived: Instant,
+    pub(crate) date: Micros,
+    pub(crate) mode: Mode,
+    pub(crate) identity: Identity,
+    pub(crate) connect_id: Option<Uuid>,
+    pub(crate) request_id: Uuid,
+    pub(crate) user_agent: Option<String>,
+    pub(crate) client: Client,
+    pub(crate) inspection: Inspection,
     /// The head, its headers as they go upstream.
-    pub(super) parts: http::request::Parts,
-    pub(super) body: Bytes,
+    pub(crate) parts: http::request::Parts,
+    pub(crate) body: Bytes,
 }
 
 /// Buffers and inspects a request.
-pub(super) async fn receive(app: &App, route: &Route, api: Api, exchange: Exchange) -> Result<Call, Refusal> {
+pub(crate) async fn receive(app: &App, route: &Route, api: Api, exchange: Exchange) -> Result<Call, Refusal> {
     let (arrived, date, mode) = (Instant::now(), app.clock.micros(), exchange.mode());
     let (mut parts, body) = exchange.request.into_parts();
     let body = body::collect(body, app.snapshot().config.max_body)
@@ -62,6 +64,8 @@ pub(super) async fn receive(app: &App, route: &Route, api: Api, exchange: Exchan
         ..
     } = exchange;
     Ok(Call {
+        // One HTTP request is one interception: the id that the client sees finds its record.
+        id: request_id,
         api,
         arrived,
         date,
@@ -78,7 +82,7 @@ pub(super) async fn receive(app: &App, route: &Route, api: Api, exchange: Exchan
 }
 
 /// Records the start of a call. Where that cannot be done, the call is refused before anything is sent.
-pub(super) async fn record(
+pub(crate) async fn record(
     app: &App,
     upstream: &Upstream,
     call: &mut Call,
@@ -122,6 +126,22 @@ pub(super) async fn record(
             Err(refusal)
         }
     }
+}
+
+/// Admits a call that needs no credential to be chosen, and records its start.
+pub(crate) async fn begin(
+    app: &App,
+    upstream: &Upstream,
+    mut call: Call,
+    credential: Credential,
+) -> Result<Recording, Refusal> {
+    let admitted = match admit(app, &app.snapshot(), upstream, &call) {
+        Ok(admitted) => admitted,
+        Err(denied) => return Err(deny(app, upstream, call, denied).await),
+    };
+    let mut recording = record(app, upstream, &mut call, credential).await?;
+    recording.admitted(admitted);
+    Ok(recording)
 }
 
 /// Asks whether the call may be made now.
@@ -195,8 +215,7 @@ pub(super) async fn deny(app: &App, upstream: &Upstream, mut call: Call, denied:
 fn started(upstream: &Upstream, call: &mut Call, credential: Credential) -> Started {
     let inspection = &mut call.inspection;
     Started {
-        // One HTTP request is one interception: the id that the client sees finds its record.
-        id: call.request_id,
+        id: call.id,
         request_id: call.request_id,
         connect_id: call.connect_id,
         user: call.identity.user.clone(),
@@ -238,7 +257,7 @@ fn inspect(api: Api, path: &str, headers: &HeaderMap, body: &Bytes) -> Inspectio
     }
 }
 
-fn user_agent(headers: &HeaderMap) -> Option<String> {
+pub(crate) fn user_agent(headers: &HeaderMap) -> Option<String> {
     let text = headers.get(USER_AGENT)?.to_str().ok()?;
     Some(text.get(..USER_AGENT_LIMIT).unwrap_or(text).to_owned())
 }

@@ -5,11 +5,11 @@
 //! through `ModelLabels`, which turns what is past its bound into `other`. Users are never labels.
 
 mod call;
+mod govern;
 mod labels;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, describe_histogram, gauge};
@@ -18,6 +18,7 @@ use providers::Api;
 
 pub use call::{CallEnd, CallMetrics};
 use call::{CallHandles, CallKey};
+pub use govern::{BudgetMetrics, ConfigMetrics};
 use labels::ModelLabels;
 
 /// All metrics of a process.
@@ -33,8 +34,8 @@ pub struct Metrics {
     pub wire: Arc<WireMetrics>,
     /// Budgets that run out.
     pub budget: Arc<BudgetMetrics>,
-    config: ConfigMetrics,
-    loop_lag: Gauge,
+    /// The configuration's file, and whether the process keeps up.
+    pub config: ConfigMetrics,
 }
 
 /// A counter with at most two labels, looked up by what tells it from its siblings.
@@ -56,44 +57,6 @@ pub struct RecordMetrics {
     pub written: Counter,
     /// Events lost.
     pub lost: Counter,
-}
-
-/// Budgets.
-#[derive(Clone)]
-pub struct BudgetMetrics {
-    /// Accounts that came to 85 % of a budget.
-    pub near: Counter,
-    /// Accounts that came to its end.
-    pub full: Counter,
-}
-
-impl BudgetMetrics {
-    fn new() -> BudgetMetrics {
-        let reached = |level: &'static str| counter!("causeway_budget_warnings_total", "level" => level);
-        BudgetMetrics {
-            near: reached("85"),
-            full: reached("100"),
-        }
-    }
-
-    /// Counters that nobody reads.
-    pub fn unread() -> Arc<BudgetMetrics> {
-        metrics::with_local_recorder(&metrics::NoopRecorder, || Arc::new(BudgetMetrics::new()))
-    }
-}
-
-impl fmt::Debug for BudgetMetrics {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("BudgetMetrics")
-    }
-}
-
-/// The configuration's file.
-struct ConfigMetrics {
-    loaded: Gauge,
-    good: Gauge,
-    is_good: AtomicBool,
-    failures: Counter,
 }
 
 /// Refusals below the level of requests.
@@ -143,7 +106,6 @@ impl Metrics {
             .set_buckets(&SECONDS_BUCKETS)?
             .build_recorder();
         let handle = recorder.handle();
-        let loop_lag = metrics::with_local_recorder(&recorder, || gauge!("causeway_event_loop_lag_seconds"));
         let (record, wire, budget, config) = metrics::with_local_recorder(&recorder, || {
             describe();
             let refusals = |reason: &'static str| counter!("causeway_refusals_total", "reason" => reason);
@@ -157,17 +119,11 @@ impl Metrics {
                 slow: refusals("head_too_slow"),
                 flood: refusals("http2_flood"),
             };
-            let config = ConfigMetrics {
-                loaded: gauge!("causeway_config_last_reload_success_timestamp_seconds"),
-                is_good: AtomicBool::new(true),
-                good: gauge!("causeway_config_last_reload_successful"),
-                failures: counter!("causeway_config_reload_failures_total"),
-            };
             (
                 Arc::new(record),
                 Arc::new(wire),
                 Arc::new(BudgetMetrics::new()),
-                config,
+                ConfigMetrics::new(),
             )
         });
         Ok(Metrics {
@@ -180,7 +136,6 @@ impl Metrics {
             wire,
             budget,
             config,
-            loop_lag,
         })
     }
 
@@ -243,31 +198,6 @@ impl Metrics {
     pub fn refused(&self, reason: &'static str) {
         self.resolve(|| counter!("causeway_refusals_total", "reason" => reason))
             .increment(1);
-    }
-
-    /// Notes that the configuration was read and runs since `date`.
-    pub fn reloaded(&self, date: std::time::SystemTime) {
-        let since = date.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        self.config.loaded.set(since.as_secs_f64());
-        self.config.good.set(1.0);
-        self.config.is_good.store(true, Ordering::Relaxed);
-    }
-
-    /// Notes that the configuration was read and cannot run.
-    pub fn reload_failed(&self) {
-        self.config.failures.increment(1);
-        self.config.good.set(0.0);
-        self.config.is_good.store(false, Ordering::Relaxed);
-    }
-
-    /// Whether the configuration could be used when it was read last.
-    pub fn is_configuration_good(&self) -> bool {
-        self.config.is_good.load(Ordering::Relaxed)
-    }
-
-    /// Publishes how late the event loop is.
-    pub fn lag(&self, lag: std::time::Duration) {
-        self.loop_lag.set(lag.as_secs_f64());
     }
 
     /// The WebSockets of a provider that are open.
@@ -393,23 +323,7 @@ fn describe() {
     describe_gauge!("causeway_records_queued", "Record events waiting for the writer");
     describe_counter!("causeway_records_written_total", "Record events committed");
     describe_counter!("causeway_records_lost_total", "Record events lost");
-    describe_gauge!(
-        "causeway_config_last_reload_success_timestamp_seconds",
-        "When the configuration that runs was read"
-    );
-    describe_gauge!(
-        "causeway_config_last_reload_successful",
-        "Whether the configuration could be used when it was read last"
-    );
-    describe_counter!(
-        "causeway_config_reload_failures_total",
-        "Times that a changed configuration could not be used"
-    );
-    describe_gauge!("causeway_event_loop_lag_seconds", "How late timers fire");
-    describe_counter!(
-        "causeway_budget_warnings_total",
-        "Accounts that came to this percentage of a budget"
-    );
+    govern::describe();
     describe_gauge!("causeway_provider_info", "Configured provider instances");
     describe_histogram!("gen_ai_client_token_usage", "Tokens of an operation");
     describe_histogram!("gen_ai_server_time_to_first_token", "Time to the first token");

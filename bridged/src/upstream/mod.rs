@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::body::RequestBody;
-use crate::config::{Byok, CallConfig, ProviderConfig, UpstreamConfig, WebSockets};
+use crate::config::{Byok, CallConfig, ProviderConfig, UpstreamConfig};
 use crate::headers;
 use crate::secret::Secret;
 
@@ -88,8 +88,8 @@ pub struct Upstream {
     pub byok: Byok,
     /// The gateway's own keys.
     pub keys: Vec<Secret>,
-    /// Which WebSockets it relays.
-    pub websockets: WebSockets,
+    /// Whether it relays WebSockets.
+    pub websockets: bool,
     /// How its AI calls are read.
     pub calls: CallConfig,
     connect_to: Option<SocketAddr>,
