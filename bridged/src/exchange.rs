@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use crate::admission::Denied;
 use crate::app::{App, Providers, Snapshot};
-use crate::body::{CollectError, ReplyBody, RequestBody, Stalled, Streaming};
+use crate::body::{Breach, ReplyBody, RequestBody, Streaming};
 use crate::credential;
 use crate::headers;
 use crate::identity::Identity;
@@ -213,13 +213,15 @@ async fn pass_through(
             provider: upstream.name.to_string(),
         });
     }
-    let stalled = Stalled::default();
-    let body = RequestBody::Streaming(Streaming::new(body, stalled.clone()));
+    let breach = Breach::default();
+    let body = RequestBody::Streaming(Streaming::new(body, breach.clone()));
     let sent = upstream
         .send(&route.target, Request::from_parts(parts, body))
         .await;
-    if sent.is_err() && stalled.happened() {
-        return Err(Refusal::Body(CollectError::TooSlow));
+    if sent.is_err()
+        && let Some(error) = breach.error()
+    {
+        return Err(Refusal::Body(error));
     }
     let response = answered(app, upstream, sent)?;
     app.metrics

@@ -22,6 +22,7 @@ pub mod headers;
 pub mod identity;
 pub mod metrics;
 pub mod monitor;
+pub mod prefixed;
 pub mod record;
 pub mod refusal;
 pub mod relay;

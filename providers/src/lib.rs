@@ -6,8 +6,8 @@
 //! bound, nothing takes quadratic time.
 //!
 //! A request passes through [`Registry`] (route), [`decode_body`] and [`inspect()`] (request), [`Tap`] (reply) and
-//! [`Prices`] (cost).
-//! A new protocol is one file under `kinds/`, one line in [`kind`](mod@kind)'s table and one folder of fixtures.
+//! [`Prices`] (cost). A new protocol is one file under `kinds/`, one line in [`kind`](mod@kind)'s table and its
+//! golden cases under `tests/golden`.
 
 pub mod api;
 pub mod client;

@@ -10,7 +10,7 @@ use bridged::body::ReplyBody;
 use bridged::exchange::{self, Exchange, Origin};
 use bridged::identity::Identity;
 use bridged::refusal::Refusal;
-use bridged::serve::{self, Protocol};
+use bridged::serve::{self, Manner, Protocol};
 use certs::LeafName;
 use http::header::HOST;
 use http::{Request, Response, Version};
@@ -48,16 +48,17 @@ pub(crate) async fn serve(proxy: Arc<Proxy>, client: Client, connection: Connect
     };
     let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let connection = Arc::new(connection);
-    let app = proxy.app.clone();
+    let (app, idle) = (proxy.app.clone(), proxy.config.client_idle);
     let service = move |request| {
         let (proxy, connection) = (proxy.clone(), connection.clone());
         async move { answer(&proxy, &connection, request).await }
     };
     let protocol = if is_h2 { Protocol::Http2 } else { Protocol::Http1 };
-    serve::speak(&app, stream, protocol, service).await;
+    let manner = Manner { protocol, idle };
+    serve::speak(&app, stream.into(), manner, service).await;
 }
 
-async fn handshake(proxy: &Proxy, client: Client, target: &Authority) -> Option<TlsStream<Client>> {
+async fn handshake(proxy: &Proxy, client: Client, target: &Authority) -> Option<Box<TlsStream<Client>>> {
     let outcome = async {
         let hello = tokio::time::timeout(HELLO, LazyConfigAcceptor::new(Acceptor::default(), client)).await;
         let start = hello.map_err(|_| Failed::Slow)?.map_err(Failed::Tls)?;
@@ -68,7 +69,8 @@ async fn handshake(proxy: &Proxy, client: Client, target: &Authority) -> Option<
     match outcome.await {
         Ok(stream) => {
             proxy.metrics.handshakes_done.increment(1);
-            Some(stream)
+            // Boxed, because it is handed on from stage to stage.
+            Some(Box::new(stream))
         }
         Err(failed) => {
             match &failed {

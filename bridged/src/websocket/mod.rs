@@ -115,14 +115,14 @@ pub(crate) async fn open(
         client: client_side,
         upstream: hyper::upgrade::on(&mut response),
     };
-    if let Some(switch) = switch {
+    if let Some(switch) = &switch {
         switch.turn();
     }
     let open = OpenSocket::count(app.metrics.websockets_open(&upstream.name));
     let shared = app.clone();
     app.tracker.spawn(async move {
         sides.meet(&shared, caller).await;
-        drop(open);
+        drop((open, switch));
     });
     Ok(handshake.opened(response))
 }
