@@ -250,6 +250,8 @@ mod tests {
         assert_eq!(meter.enter(&caps, 1, now), Err(Full::Tokens(wait)));
         assert_eq!(meter.enter(&caps, 1, now + wait + SECOND), Ok(()));
         meter.settle(1, 0);
+        meter.leave();
+        meter.leave();
         assert!(meter.is_idle(&caps, now + 3 * MINUTE));
     }
 
