@@ -7,25 +7,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use providers::{Endpoint, ErrorShape, Prices, Registry, RegistryProblem};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::admission::{Admission, Load};
+use crate::admission::Load;
 use crate::clock::Clock;
-use crate::config::{Config, ProviderConfig, UpstreamConfig};
-use crate::identity::Sources;
-use crate::metrics::{BudgetMetrics, Metrics};
+use crate::config::Config;
+use crate::metrics::Metrics;
 use crate::record::Recorder;
 use crate::reload::Reloads;
+use crate::snapshot::{BuildError, Providers, Snapshot};
 use crate::store::{OpenError, Store, StoreError, Writer};
 use crate::token::{self, Tokens};
-use crate::upstream::{Trust, TrustError, Upstream};
+use crate::upstream::{Healths, Shared, Upstream};
 
 /// How often histograms are folded together.
 const UPKEEP: Duration = Duration::from_secs(5);
+
+/// How often the files of keys are looked at.
+const KEYS: Duration = Duration::from_secs(3);
 
 /// How often what is not needed any more is looked for.
 const MINUTE: Duration = Duration::from_secs(60);
@@ -40,12 +42,9 @@ pub enum StartError {
     /// The store cannot be used.
     #[error("the record store cannot be used")]
     Store(#[from] StoreError),
-    /// Upstream certificates cannot be checked.
-    #[error("upstream certificates cannot be checked")]
-    Trust(#[from] TrustError),
-    /// The providers contradict each other.
-    #[error("the providers contradict each other")]
-    Providers(Vec<RegistryProblem>),
+    /// The configuration cannot run.
+    #[error("the configuration cannot be used")]
+    Configuration(#[from] BuildError),
     /// The metrics cannot be set up.
     #[error("the metrics cannot be set up")]
     Metrics(#[from] metrics_exporter_prometheus::BuildError),
@@ -71,11 +70,13 @@ pub struct App {
     /// The way into the store for requests.
     pub recorder: Recorder,
     /// All metrics of the process.
-    pub metrics: Metrics,
+    pub metrics: Arc<Metrics>,
     /// Every task.
     pub tracker: TaskTracker,
     /// Cancelled when the process is to end.
     pub stopping: CancellationToken,
+    /// What provider instances share, and what of them outlives a configuration.
+    pub shared: Shared,
     /// Whether the process keeps up.
     pub load: Load,
     /// The way to whoever reads the configuration again.
@@ -84,138 +85,11 @@ pub struct App {
     ca: ArcSwapOption<PublicCa>,
 }
 
-/// What the configuration decides, as it is now. A request keeps the one it began with.
-#[derive(Debug)]
-pub struct Snapshot {
-    /// The configuration.
-    pub config: Config,
-    /// The provider instances with their connections.
-    pub providers: Arc<Providers>,
-    /// What proves an identity beside gateway tokens.
-    pub identity: Sources,
-    /// Who may use what, and how much.
-    pub admission: Admission,
-    /// What tokens cost.
-    pub prices: Arc<Prices>,
-}
-
 /// The public part of the CA.
 #[derive(Clone, Debug)]
 pub struct PublicCa {
     /// The certificate.
     pub pem: String,
-}
-
-/// The provider instances with their connections.
-#[derive(Debug)]
-pub struct Providers {
-    /// Which request goes where.
-    pub registry: Registry,
-    upstreams: Vec<Arc<Upstream>>,
-    trust: Trust,
-    settings: (UpstreamConfig, Vec<ProviderConfig>),
-}
-
-impl Providers {
-    /// Makes the instances; those that stay as they are in `previous` keep their connections and their state.
-    fn build(
-        config: &Config,
-        tracker: &TaskTracker,
-        stopping: &CancellationToken,
-        previous: Option<&Providers>,
-    ) -> Result<Providers, StartError> {
-        let instances = config
-            .providers
-            .iter()
-            .map(|provider| provider.instance.clone())
-            .collect();
-        let registry = Registry::new(instances).map_err(StartError::Providers)?;
-        let trust = Trust::load(&config.upstream.extra_ca)?;
-        let make = |(instance, provider): (&Arc<_>, &ProviderConfig)| {
-            if let Some(same) = previous.and_then(|old| old.same(config, provider, &trust)) {
-                return same;
-            }
-            Arc::new(Upstream::new(
-                Arc::clone(instance),
-                provider,
-                config.upstream.clone(),
-                trust.clone(),
-                (tracker.clone(), stopping.clone()),
-            ))
-        };
-        let upstreams = registry
-            .instances()
-            .iter()
-            .zip(&config.providers)
-            .map(make)
-            .collect();
-        Ok(Providers {
-            registry,
-            upstreams,
-            trust,
-            settings: (config.upstream.clone(), config.providers.clone()),
-        })
-    }
-
-    /// The instance of this configuration, if it is here already.
-    fn same(&self, config: &Config, provider: &ProviderConfig, trust: &Trust) -> Option<Arc<Upstream>> {
-        if self.settings.0 != config.upstream || !self.trust.is_same(trust) {
-            return None;
-        }
-        let index = self.settings.1.iter().position(|known| known == provider)?;
-        self.upstreams.get(index).cloned()
-    }
-
-    /// The instance at `index` of the registry.
-    pub fn upstream(&self, index: usize) -> Option<&Upstream> {
-        self.upstreams.get(index).map(Arc::as_ref)
-    }
-
-    fn holds(&self, upstream: &Upstream) -> bool {
-        self.upstreams().any(|own| std::ptr::eq(own, upstream))
-    }
-
-    /// Every instance.
-    pub fn upstreams(&self) -> impl Iterator<Item = &Upstream> {
-        self.upstreams.iter().map(Arc::as_ref)
-    }
-
-    /// The shape of errors that no endpoint is known for: that of the instance, else OpenAI's.
-    pub fn error_shape(&self, index: Option<usize>) -> ErrorShape {
-        let upstream = index.and_then(|index| self.upstream(index));
-        upstream.map_or(ErrorShape::OpenAi, |upstream| {
-            upstream.instance.kind.error_shape(Endpoint::Passthrough)
-        })
-    }
-
-    /// The name of the instance at `index`.
-    pub fn name(&self, index: usize) -> String {
-        self.upstream(index)
-            .map(|upstream| upstream.name.to_string())
-            .unwrap_or_default()
-    }
-}
-
-impl Snapshot {
-    fn build(
-        config: &Config,
-        (tracker, stopping): (&TaskTracker, &CancellationToken),
-        metrics: &Arc<BudgetMetrics>,
-        previous: Option<&Snapshot>,
-    ) -> Result<Snapshot, StartError> {
-        let old = previous.map(|old| &*old.providers);
-        let providers = Providers::build(config, tracker, stopping, old)?;
-        let old = previous.map(|old| &old.identity);
-        let identity = Sources::new(&config.identity, &config.upstream.extra_ca, tracker, old)?;
-        let old = previous.map(|old| &old.admission);
-        Ok(Snapshot {
-            prices: Arc::new(Prices::new(config.prices.clone())),
-            admission: Admission::new(config.admission.clone(), old, metrics),
-            config: config.clone(),
-            providers: Arc::new(providers),
-            identity,
-        })
-    }
 }
 
 /// A running bridge's end.
@@ -235,12 +109,16 @@ impl App {
         ca: Option<PublicCa>,
     ) -> Result<(Arc<App>, Running), StartError> {
         let tracker = TaskTracker::new();
-        let metrics = Metrics::new()?;
+        let metrics = Arc::new(Metrics::new()?);
         let stopping = CancellationToken::new();
-        let snapshot = Snapshot::build(&config, (&tracker, &stopping), &metrics.budget, None)?;
-        for upstream in snapshot.providers.upstreams() {
-            metrics.provider_info(&upstream.name, upstream.instance.kind.name(), true);
-        }
+        let shared = Shared {
+            tracker: tracker.clone(),
+            stopping: stopping.clone(),
+            metrics: metrics.clone(),
+            healths: Arc::new(Healths::new(metrics.clone(), clock.clone())),
+        };
+        let snapshot = Snapshot::build(&config, &shared, None)?;
+        snapshot.publish(&shared, true);
         let store = Store::open(&config.database)?;
         let (queue, jobs) = mpsc::channel(crate::record::QUEUE);
         let writer = Writer::start(
@@ -259,6 +137,7 @@ impl App {
             metrics,
             tracker,
             stopping,
+            shared,
             load: Load::default(),
             reloads: Reloads::default(),
             snapshot: ArcSwap::from_pointee(snapshot),
@@ -284,31 +163,12 @@ impl App {
     ///
     /// # Errors
     /// The configuration cannot run; nothing has changed.
-    pub fn reload(&self, config: &Config) -> Result<Vec<&'static str>, StartError> {
+    pub fn reload(&self, config: &Config) -> Result<Vec<&'static str>, BuildError> {
         let old = self.snapshot();
-        let new = Snapshot::build(
-            config,
-            (&self.tracker, &self.stopping),
-            &self.metrics.budget,
-            Some(&old),
-        )?;
-        let fixed = old.config.fixed_keys(config);
-        let new = Arc::new(new);
+        let new = Arc::new(Snapshot::build(config, &self.shared, Some(&old))?);
         self.snapshot.store(new.clone());
-        for gone in old
-            .providers
-            .upstreams()
-            .filter(|gone| !new.providers.holds(gone))
-        {
-            gone.close();
-            self.metrics
-                .provider_info(&gone.name, gone.instance.kind.name(), false);
-        }
-        for upstream in new.providers.upstreams() {
-            self.metrics
-                .provider_info(&upstream.name, upstream.instance.kind.name(), true);
-        }
-        Ok(fixed)
+        old.give_way_to(&new, &self.shared);
+        Ok(old.config.fixed_keys(config))
     }
 
     /// The CA's certificate, which anyone may fetch.
@@ -321,11 +181,23 @@ impl App {
         self.ca.store(Some(Arc::new(ca)));
     }
 
+    /// Reads changed keys again, away from the requests, and tells how all of them are.
+    fn look_after_keys(&self) {
+        let providers = self.providers();
+        self.tracker.spawn_blocking(move || {
+            for upstream in providers.upstreams() {
+                upstream.keys.reread();
+                upstream.publish_keys();
+            }
+        });
+    }
+
     fn keep_house(self: &Arc<Self>) {
         let app = self.clone();
         self.tracker.spawn(async move {
             let mut upkeep = tokio::time::interval(UPKEEP);
             let mut refresh = tokio::time::interval(token::REFRESH);
+            let mut keys = tokio::time::interval(KEYS);
             let mut minute = tokio::time::interval(MINUTE);
             loop {
                 tokio::select! {
@@ -334,6 +206,7 @@ impl App {
                         app.metrics.config.lag(app.load.lag());
                     }
                     _ = refresh.tick() => app.tokens.refresh().await,
+                    _ = keys.tick() => app.look_after_keys(),
                     _ = minute.tick() => app.snapshot().admission.forget_idle(Instant::now()),
                     () = app.stopping.cancelled() => return,
                 }
@@ -343,13 +216,13 @@ impl App {
         self.tracker.spawn(async move {
             tokio::select! {
                 () = app.load.watch() => {}
-                () = app.keep_keys_fresh() => {}
+                () = app.keep_issuer_fresh() => {}
                 () = app.stopping.cancelled() => {}
             }
         });
     }
 
-    async fn keep_keys_fresh(&self) {
+    async fn keep_issuer_fresh(&self) {
         let mut minute = tokio::time::interval(MINUTE);
         loop {
             minute.tick().await;

@@ -6,26 +6,27 @@
 //! one place, in the provider's error shape.
 
 mod call;
+mod pass;
 mod reply;
 mod send;
+mod way;
 
 use std::sync::Arc;
 
 use http::header::HeaderMap;
 use http::{HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
-use providers::{Api, Endpoint, ErrorShape, NamedRouteError, Registry, Route, Transport};
-use tokio::time::Instant;
+use providers::{Api, Endpoint, ErrorShape, NamedRouteError, Registry, Route};
 use uuid::Uuid;
 
 use crate::admission::Denied;
-use crate::app::{App, Providers, Snapshot};
-use crate::body::{Breach, ReplyBody, RequestBody, Streaming};
-use crate::credential;
+use crate::app::App;
+use crate::body::ReplyBody;
 use crate::headers;
 use crate::identity::Identity;
 use crate::record::Mode;
 use crate::refusal::Refusal;
+use crate::snapshot::{Providers, Snapshot};
 use crate::upstream::Upstream;
 use crate::websocket;
 
@@ -186,48 +187,12 @@ async fn dispatch(
         match route.endpoint {
             Endpoint::Bridged(api) => bridge(app, snapshot, upstream, (&route, api), exchange).await,
             Endpoint::Passthrough => match admit_unbridged(snapshot, upstream, &exchange) {
-                Ok(()) => pass_through(app, upstream, &route, exchange).await,
+                Ok(()) => pass::pass_through(app, upstream, &route, exchange).await,
                 Err(denied) => Err(denied.into()),
             },
         }
     };
     answered.unwrap_or_else(|refusal| refuse(app, &refusal, shape, request_id))
-}
-
-/// A request that is not recorded: everything of a claimed host that is no AI call.
-async fn pass_through(
-    app: &Arc<App>,
-    upstream: &Upstream,
-    route: &Route,
-    exchange: Exchange,
-) -> Result<Response<ReplyBody>, Refusal> {
-    let mode = exchange.mode();
-    let (mut parts, body) = exchange.request.into_parts();
-    parts.headers = headers::to_upstream(&parts.headers);
-    // Proxy mode sends what the client sent and nothing more; only the allow-list of base-URL mode gets a key.
-    if mode == Mode::BaseUrl {
-        credential::choose(upstream, &mut parts.headers, mode)?;
-    }
-    if upstream.instance.kind.transport() == Transport::Simulated {
-        return Err(Refusal::UnknownRoute {
-            provider: upstream.name.to_string(),
-        });
-    }
-    let breach = Breach::default();
-    let body = RequestBody::Streaming(Streaming::new(body, breach.clone()));
-    let sent = upstream
-        .send(&route.target, Request::from_parts(parts, body))
-        .await;
-    if sent.is_err()
-        && let Some(error) = breach.error()
-    {
-        return Err(Refusal::Body(error));
-    }
-    let response = answered(app, upstream, sent)?;
-    app.metrics
-        .passthrough(&upstream.name, response.status().as_u16());
-    let (parts, body) = to_client(response);
-    Ok(Response::from_parts(parts, ReplyBody::Passed(Box::new(body))))
 }
 
 /// An AI call: recorded before it is sent, tapped while it is answered.
@@ -243,14 +208,11 @@ async fn bridge(
         Ok(admitted) => admitted,
         Err(denied) => return Err(call::deny(app, upstream, call, denied).await),
     };
-    let credential = credential::choose(upstream, &mut call.parts.headers, call.mode)?;
-    let mut recording = call::record(app, upstream, &mut call, credential).await?;
+    let mut way = way::find(snapshot, upstream, (route, api), &mut call)?;
+    let mut recording = call::record(app, way.upstream, &mut call, &way.credential).await?;
     recording.admitted(admitted);
-    let sending = Instant::now();
-    let sent = send::send(app, upstream, route, call, recording.id()).await;
-    recording.waited(sending.elapsed());
-    match answered(app, upstream, sent) {
-        Ok(response) => Ok(reply::relay(upstream, response, recording)),
+    match send::send(app, &mut way, call, &mut recording).await {
+        Ok(response) => Ok(reply::relay(way.upstream, response, recording)),
         Err(refusal) => Err(send::fail(recording, refusal).await),
     }
 }

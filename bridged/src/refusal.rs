@@ -4,6 +4,8 @@
 //! in the provider's own error shape, so that the client shows it as it would show the provider's. Inner errors
 //! are logged, never sent.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, UPGRADE};
 use http::{Response, StatusCode};
@@ -71,6 +73,48 @@ pub enum Refusal {
         /// The instance.
         provider: String,
     },
+    /// Every key of the gateway's has met a limit.
+    #[error(
+        "every key that the gateway holds for provider `{provider}` has met a limit: try again in {} s",
+        whole_seconds(.wait)
+    )]
+    KeysResting {
+        /// The instance.
+        provider: String,
+        /// Until the first of them is back.
+        wait: Duration,
+    },
+    /// The provider knows none of the gateway's keys.
+    #[error("provider `{provider}` rejects every key that the gateway holds for it: tell its operator")]
+    KeysRejected {
+        /// The instance.
+        provider: String,
+    },
+    /// The user's own credential is out of quota.
+    #[error(
+        "provider `{provider}` has said that your credential is out of quota: try again in {} s",
+        whole_seconds(.wait)
+    )]
+    QuotaSpent {
+        /// The instance.
+        provider: String,
+        /// Until it is back.
+        wait: Duration,
+    },
+    /// The instance, or the model, has failed too often.
+    #[error(
+        "{} has failed too often and is left alone for now: try again in {} s",
+        subject(.provider, .model.as_deref()),
+        whole_seconds(.wait)
+    )]
+    CircuitOpen {
+        /// The instance.
+        provider: String,
+        /// The model, unless it is the instance as a whole.
+        model: Option<String>,
+        /// Until it is tried again.
+        wait: Duration,
+    },
     /// The request cannot be recorded.
     #[error("the gateway cannot record requests at the moment")]
     Unrecordable(RecordError),
@@ -99,8 +143,12 @@ impl Refusal {
             Refusal::Body(CollectError::TooSlow) => 408,
             Refusal::TooManyResponses { .. } => 429,
             // Every client shows a 400 as it is and none repeats it.
-            Refusal::Body(CollectError::Broken(_)) | Refusal::NoCredential { .. } | Refusal::Ended => 400,
-            Refusal::Unrecordable(_) | Refusal::NoRandomness => 503,
+            Refusal::Body(CollectError::Broken(_))
+            | Refusal::NoCredential { .. }
+            | Refusal::KeysRejected { .. }
+            | Refusal::Ended => 400,
+            Refusal::KeysResting { .. } | Refusal::QuotaSpent { .. } => 429,
+            Refusal::Unrecordable(_) | Refusal::NoRandomness | Refusal::CircuitOpen { .. } => 503,
             Refusal::Upstream { error, .. } if error.is_timeout() => 504,
             Refusal::Upstream { .. } => 502,
         }
@@ -125,18 +173,25 @@ impl Refusal {
             Refusal::Body(CollectError::TooSlow) => "body_too_slow",
             Refusal::Body(CollectError::Broken(_)) => "body_broken",
             Refusal::NoCredential { .. } => "no_credential",
+            Refusal::KeysResting { .. } => "keys_resting",
+            Refusal::KeysRejected { .. } => "keys_rejected",
+            Refusal::QuotaSpent { .. } => "quota_spent",
+            Refusal::CircuitOpen { .. } => "circuit_open",
             Refusal::Unrecordable(_) => "records_unavailable",
             Refusal::Upstream { error, .. } if error.is_timeout() => "upstream_timeout",
             Refusal::Upstream { .. } => "upstream_unreachable",
         }
     }
 
-    /// When asking again may help.
-    fn retry_after(&self) -> Option<std::time::Duration> {
+    /// How long the client should wait before it asks again.
+    fn retry_after(&self) -> Option<Duration> {
         match self {
+            Refusal::KeysResting { wait, .. }
+            | Refusal::QuotaSpent { wait, .. }
+            | Refusal::CircuitOpen { wait, .. } => Some(*wait),
             Refusal::Denied(denied) => denied.retry_after(),
             Refusal::Unrecordable(_) | Refusal::Unauthenticated(IdentityError::Unavailable) => {
-                Some(std::time::Duration::from_secs(5))
+                Some(Duration::from_secs(5))
             }
             _ => None,
         }
@@ -170,7 +225,7 @@ impl Refusal {
             _ => {}
         }
         if let Some(wait) = self.retry_after() {
-            head.insert(RETRY_AFTER, HeaderValue::from(admission::seconds(wait).max(1)));
+            head.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(&wait)));
         }
         if self.ends_connection() {
             head.insert(CONNECTION, HeaderValue::from_static("close"));
@@ -190,5 +245,17 @@ impl Refusal {
             message: &format!("Causeway: {self}"),
             request_id: &request_id.to_string(),
         })
+    }
+}
+
+/// A wait in whole seconds, never too short and never nothing.
+fn whole_seconds(wait: &Duration) -> u64 {
+    admission::seconds(*wait).max(1)
+}
+
+fn subject(provider: &str, model: Option<&str>) -> String {
+    match model {
+        Some(model) => format!("the model `{model}` of provider `{provider}`"),
+        None => format!("provider `{provider}`"),
     }
 }

@@ -28,6 +28,7 @@ pub mod socket;
 mod stored;
 pub mod tap;
 mod text;
+pub mod throttle;
 
 pub use api::{Api, Endpoint};
 pub use client::{Client, detect};

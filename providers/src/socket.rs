@@ -67,12 +67,17 @@ pub struct ServerEvent<'a> {
 /// Reads a client's message.
 #[must_use]
 pub fn client_event(message: &[u8]) -> ClientEvent<'_> {
-    let message = message.strip_prefix(b"\xef\xbb\xbf").unwrap_or(message);
-    let json = Json::parse(message);
-    let [of_type, lane, response_id] = json
-        .map(|json| json.members(["type", "stream_id", "response_id"]))
-        .unwrap_or_default();
-    let asked = match of_type.and_then(Json::text).as_deref() {
+    let mut cursor = Cursor::new(message.strip_prefix(b"\xef\xbb\xbf").unwrap_or(message));
+    let (mut of_type, mut lane, mut response_id) = (None, None, None);
+    cursor.object(|cursor, key| match key {
+        // The last of equal names counts, as in most readers.
+        b"type" => of_type = cursor.value(),
+        b"stream_id" => lane = cursor.value(),
+        b"response_id" => response_id = cursor.value(),
+        _ => {}
+    });
+    let whole = !cursor.is_broken() && cursor.is_at_end();
+    let asked = match of_type.filter(|_| whole).and_then(Json::text).as_deref() {
         None | Some("response.create") => Asked::Create,
         Some("response.cancel") => Asked::Cancel,
         Some("response.steer") => Asked::Steer,
@@ -180,55 +185,40 @@ mod tests {
         }
     }
 
+    /// What is told, in which lane, of which response, with which status.
+    type Tie<'a> = (Told, Option<&'a str>, Option<&'a str>, Option<u16>);
+
     #[test]
     fn events_are_tied_to_their_responses() {
-        let cases: &[(&[u8], Told, Option<&str>, Option<&str>, Option<u16>)] = &[
+        let cases: &[(&[u8], Tie<'_>)] = &[
             (
                 br#"{"type":"response.created","response":{"object":"response","id":"r1"},"stream_id":"s"}"#,
-                Told::Created,
-                Some("s"),
-                Some("r1"),
-                None,
+                (Told::Created, Some("s"), Some("r1"), None),
             ),
             (
                 br#"{"type":"response.completed","response":{"id":"r2","output":[{"id":"x"}]}}"#,
-                Told::Ended,
-                None,
-                Some("r2"),
-                None,
+                (Told::Ended, None, Some("r2"), None),
             ),
             (
                 br#"{"type":"response.output_text.delta","delta":"a","stream_id":""}"#,
-                Told::Other,
-                None,
-                None,
-                None,
+                (Told::Other, None, None, None),
             ),
             (
                 br#"{"type":"error","status":429,"error":{"type":"t"},"stream_id":"s"}"#,
-                Told::Error,
-                Some("s"),
-                None,
-                Some(429),
+                (Told::Error, Some("s"), None, Some(429)),
             ),
             (
                 br#"{"type":"response.done","response_id":"r3"}"#,
-                Told::Done,
-                None,
-                Some("r3"),
-                None,
+                (Told::Done, None, Some("r3"), None),
             ),
             // Cut in the middle.
             (
                 br#"{"type":"response.failed","response":{"id":"r4","output":[{"te"#,
-                Told::Ended,
-                None,
-                Some("r4"),
-                None,
+                (Told::Ended, None, Some("r4"), None),
             ),
-            (b"nonsense", Told::Other, None, None, None),
+            (b"nonsense", (Told::Other, None, None, None)),
         ];
-        for (message, told, lane, response_id, status) in cases {
+        for (message, want) in cases {
             let event = server_event(message);
             let got = (
                 event.told,
@@ -236,12 +226,7 @@ mod tests {
                 event.response_id.as_deref(),
                 event.status,
             );
-            assert_eq!(
-                got,
-                (*told, *lane, *response_id, *status),
-                "{}",
-                String::from_utf8_lossy(message)
-            );
+            assert_eq!(got, *want, "{}", String::from_utf8_lossy(message));
         }
     }
 

@@ -392,10 +392,16 @@ impl Gateway {
 
     /// Runs another command of the program on the same data folder, and reads its JSON.
     pub(crate) fn cli(&self, arguments: &[&str]) -> Value {
+        let output = self.cli_output(arguments);
+        serde_json::from_slice(&output).unwrap_or_else(|error| panic!("{arguments:?}: {error}"))
+    }
+
+    /// What another command of the program prints.
+    pub(crate) fn cli_output(&self, arguments: &[&str]) -> Vec<u8> {
         let output: Output = self.command().args(arguments).output().unwrap();
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{arguments:?}: {errors}");
-        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{arguments:?}: {error}"))
+        output.stdout
     }
 
     /// Everything that the program has written to its standard error, over all restarts.

@@ -20,6 +20,7 @@
     reason = "there is no App here: the harness has its own tasks and makes certificates for the present"
 )]
 
+mod breaker;
 mod bytes;
 mod ca;
 mod cases;
@@ -36,6 +37,7 @@ mod framing;
 mod govern;
 mod handshake;
 mod harness;
+mod keys;
 mod metrics;
 mod oidc;
 mod pace;
@@ -45,11 +47,13 @@ mod policy;
 mod proxy;
 mod raw;
 mod reload;
+mod retry;
 mod secrets;
 mod secure;
 mod selfcheck;
 mod semantics;
 mod shutdown;
+mod sockets;
 mod stalled;
 mod tcp;
 mod trust;

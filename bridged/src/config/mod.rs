@@ -7,6 +7,7 @@
 mod admission;
 mod calls;
 mod identity;
+mod patience;
 mod price;
 mod provider;
 mod scalar;
@@ -27,8 +28,10 @@ pub use identity::{
     IdentityConfig, IdentityFile, KeySource, OidcConfig, OidcFile, OneOrMore, TrustedHeader,
     TrustedHeaderFile,
 };
+pub use patience::{BreakerFile, RetryConfig, RetryFile};
 pub use price::PriceFile;
-pub use provider::{Byok, ProviderConfig, ProviderFile};
+pub(crate) use provider::read_key;
+pub use provider::{Byok, KeyConfig, ProviderConfig, ProviderFile};
 pub use scalar::{ByteSize, Span};
 pub use source::{ConfigError, Problems, Source};
 
@@ -139,6 +142,10 @@ pub struct File {
     pub budgets: Vec<BudgetFile>,
     /// `[shed]`
     pub shed: ShedFile,
+    /// `[breaker]`
+    pub breaker: BreakerFile,
+    /// `[retry]`
+    pub retry: RetryFile,
     /// `[[provider]]`
     pub providers: Vec<ProviderFile>,
     /// `[[price]]`
@@ -190,6 +197,8 @@ pub struct Config {
     pub admission: AdmissionConfig,
     /// The provider instances, built-in ones first.
     pub providers: Vec<ProviderConfig>,
+    /// The instances that are switched off.
+    pub disabled: Vec<ProviderConfig>,
     /// The operator's own prices.
     pub prices: Vec<OwnPrice>,
 }
@@ -199,7 +208,7 @@ impl Config {
     /// when there are none.
     pub fn build(file: &File, source: &Source, problems: &mut Problems) -> Config {
         let content = file.record.content.unwrap_or(Content::Prompts);
-        let providers = provider::build(&file.providers, content, source, problems);
+        let (providers, disabled) = provider::build(file, content, source, problems);
         let policy = admission::policy(&file.policy, problems);
         Config {
             listen: address(
@@ -233,6 +242,7 @@ impl Config {
             },
             prices: price::build(&file.prices, &providers, problems),
             providers,
+            disabled,
         }
     }
 }

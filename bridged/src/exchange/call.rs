@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::Exchange;
 use crate::admission::{Admitted, Denied, Facts, Usage};
-use crate::app::{App, Snapshot};
+use crate::app::App;
 use crate::body;
 use crate::clock::Micros;
 use crate::credential::Credential;
@@ -16,6 +16,7 @@ use crate::headers;
 use crate::identity::Identity;
 use crate::record::{CredentialKind, Finish, Mode, Outcome, Pricing, Recording, Started};
 use crate::refusal::Refusal;
+use crate::snapshot::Snapshot;
 use crate::upstream::Upstream;
 
 /// Bytes that a compressed request may decode to, for inspection only.
@@ -86,7 +87,7 @@ pub(crate) async fn record(
     app: &App,
     upstream: &Upstream,
     call: &mut Call,
-    credential: Credential,
+    credential: &Credential,
 ) -> Result<Recording, Refusal> {
     let metrics = app.metrics.call(
         &upstream.name,
@@ -133,7 +134,7 @@ pub(crate) async fn begin(
     app: &App,
     upstream: &Upstream,
     mut call: Call,
-    credential: Credential,
+    credential: &Credential,
 ) -> Result<Recording, Refusal> {
     let admitted = match admit(app, &app.snapshot(), upstream, &call) {
         Ok(admitted) => admitted,
@@ -195,12 +196,9 @@ pub(super) async fn deny(app: &App, upstream: &Upstream, mut call: Call, denied:
     if !app.recorder.may_note_refusal() {
         return refusal;
     }
-    let credential = Credential {
-        kind: CredentialKind::None,
-        hint: String::new(),
-    };
+    let credential = Credential::of(CredentialKind::None);
     // Whether it can be recorded changes nothing for the client.
-    if let Ok(mut recording) = record(app, upstream, &mut call, credential).await {
+    if let Ok(mut recording) = record(app, upstream, &mut call, &credential).await {
         recording.answered(refusal.status());
         recording.finish(Finish::failed(
             Outcome::Refused,
@@ -212,7 +210,7 @@ pub(super) async fn deny(app: &App, upstream: &Upstream, mut call: Call, denied:
 }
 
 /// The beginning of a call's record; what only the record needs is taken out of the call.
-fn started(upstream: &Upstream, call: &mut Call, credential: Credential) -> Started {
+fn started(upstream: &Upstream, call: &mut Call, credential: &Credential) -> Started {
     let inspection = &mut call.inspection;
     Started {
         id: call.id,
@@ -231,7 +229,7 @@ fn started(upstream: &Upstream, call: &mut Call, credential: Credential) -> Star
         parent_agent_id: call.client.parent_agent_id.take(),
         mode: call.mode,
         credential: credential.kind,
-        credential_hint: credential.hint,
+        credential_hint: credential.hint.clone(),
         stream: inspection.stream,
         request_bytes: call.body.len() as u64,
         started_at: call.date,

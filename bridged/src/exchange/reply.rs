@@ -37,13 +37,13 @@ fn tap(recording: &Recording, response: &Response<UpstreamBody>) -> Tap {
         content_type: text(CONTENT_TYPE),
         content_encoding: text(CONTENT_ENCODING),
     };
-    Tap::new(recording.api(), &head, tap_limits(recording.content()))
+    Tap::new(recording.api(), &head, tap_limits(recording))
 }
 
-/// What a tap keeps of a reply.
-pub(crate) fn tap_limits(content: Content) -> TapLimits {
+/// What a tap keeps of the reply to a recorded call.
+pub(crate) fn tap_limits(recording: &Recording) -> TapLimits {
     TapLimits {
-        keep_output: content == Content::Full,
+        keep_output: recording.content() == Content::Full,
         ..TapLimits::default()
     }
 }

@@ -7,17 +7,18 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::Request;
-use providers::{Api, Client, ErrorShape, Inspection, Limits, Route, Tap};
+use providers::{Api, Client, ErrorShape, Inspection, Limits, Route};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::app::{App, Providers};
+use crate::app::App;
 use crate::clock::Micros;
 use crate::credential::Credential;
 use crate::exchange::{self, Exchange};
 use crate::identity::Identity;
 use crate::record::{CredentialKind, Mode, Recording};
 use crate::refusal::Refusal;
+use crate::snapshot::Providers;
 use crate::upstream::Upstream;
 
 /// Responses that may be under way on one socket.
@@ -54,7 +55,7 @@ impl Caller {
         providers: &Arc<Providers>,
         route: &Route,
         exchange: &Exchange,
-        credential: Credential,
+        credential: &Credential,
     ) -> Caller {
         let headers = exchange.request.headers();
         let upstream = providers.upstream(route.index);
@@ -69,7 +70,7 @@ impl Caller {
             request_id: exchange.request_id,
             user_agent: exchange::user_agent(headers),
             client: providers::detect(headers),
-            credential: (credential.kind, credential.hint),
+            credential: (credential.kind, credential.hint.clone()),
             shape: upstream.map_or(ErrorShape::OpenAi, |upstream| {
                 upstream.instance.kind.error_shape(route.endpoint)
             }),
@@ -143,14 +144,9 @@ impl Caller {
             body: message,
         };
         let (kind, hint) = self.credential.clone();
-        let credential = Credential { kind, hint };
+        let credential = Credential::shown(kind, hint);
         // Boxed: it lives only while a call begins, and sockets are many.
-        Box::pin(exchange::begin(&self.app, upstream, call, credential)).await
-    }
-
-    /// A tap for one response.
-    pub(super) fn tap(recording: &Recording) -> Tap {
-        Tap::of_events(recording.api(), exchange::tap_limits(recording.content()))
+        Box::pin(exchange::begin(&self.app, upstream, call, &credential)).await
     }
 
     /// The error event that answers a refused call; counted and logged.

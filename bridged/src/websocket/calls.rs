@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::relay::End;
+use crate::exchange;
 use crate::record::{Finish, Outcome, Recording};
 use crate::relay::conclude;
 
@@ -73,19 +74,14 @@ impl Calls {
     }
 
     /// Takes in a call that goes upstream now, without a record if it only warms up.
-    pub(super) fn begin(
-        &mut self,
-        lane: Option<&str>,
-        model: Option<&str>,
-        record: Option<(Tap, Recording)>,
-    ) {
+    pub(super) fn begin(&mut self, lane: Option<&str>, model: Option<&str>, recording: Option<Recording>) {
         self.model = model.map(str::to_owned);
         self.open.push(Open {
             lane: lane.map(Box::from),
             stage: Stage::Waiting,
             cancelled: false,
             sent: Instant::now(),
-            record: record.map(|(tap, recording)| Box::new(Record { tap, recording })),
+            record: recording.map(|recording| Box::new(Record::new(recording))),
         });
     }
 
@@ -270,6 +266,14 @@ fn aborted(facts: ReplyFacts) -> Finish {
 }
 
 impl Record {
+    fn new(recording: Recording) -> Record {
+        let limits = exchange::tap_limits(&recording);
+        Record {
+            tap: Tap::of_events(recording.api(), limits),
+            recording,
+        }
+    }
+
     fn read(&mut self, message: &[u8]) {
         self.tap.push_event(message);
         self.recording.passed(message.len());

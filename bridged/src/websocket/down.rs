@@ -11,7 +11,6 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 
-use super::caller::Caller;
 use super::calls::{Commit, Observed, lane_of};
 use super::frames::{self, Frames, Opcode, Part};
 use super::relay::{End, Shared, committed};
@@ -180,8 +179,9 @@ async fn begin_unasked(shared: &Shared<'_>, message: &[u8]) {
     let model = asked.model.clone();
     // It cannot be refused any more. Where it cannot be recorded, that is counted.
     if let Ok(recording) = caller.record(asked, caller.arrival(), Bytes::new()).await {
-        let record = Some((Caller::tap(&recording), recording));
-        shared.calls().begin(lane.as_deref(), model.as_deref(), record);
+        shared
+            .calls()
+            .begin(lane.as_deref(), model.as_deref(), Some(recording));
     }
 }
 

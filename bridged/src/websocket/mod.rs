@@ -26,12 +26,13 @@ use hyper_util::rt::TokioIo;
 use metrics::Gauge;
 use providers::{Api, Endpoint, Route, Transport};
 
-use crate::app::{App, Providers};
+use crate::app::App;
 use crate::body::{ReplyBody, RequestBody};
-use crate::credential;
+use crate::credential::{self, Asked};
 use crate::exchange::{self, Exchange};
 use crate::record::Mode;
 use crate::refusal::Refusal;
+use crate::snapshot::Providers;
 use crate::splice::splice;
 use crate::upstream::{Upstream, UpstreamError};
 use crate::wire::Switch;
@@ -85,15 +86,11 @@ pub(crate) async fn open(
     let (mode, bridged) = (exchange.mode(), is_bridged(route.endpoint));
     let over_http2 = exchange.request.version() == Version::HTTP_2;
     let (handshake, mut asked) = Handshake::begin(exchange.request.headers(), over_http2, bridged)?;
-    let caller = if bridged {
-        let credential = credential::choose(upstream, &mut asked, mode)?;
-        Some(Caller::new(app, providers, route, &exchange, credential))
-    } else {
-        if mode == Mode::BaseUrl {
-            credential::choose(upstream, &mut asked, mode)?;
-        }
-        None
-    };
+    let keyed = bridged || mode == Mode::BaseUrl;
+    let chosen = keyed.then(|| credential::choose(upstream, &mut asked, mode));
+    let credential = chosen.transpose()?;
+    let caller = credential.as_ref().filter(|_| bridged);
+    let caller = caller.map(|credential| Caller::new(app, providers, route, &exchange, credential));
     let client = &mut exchange.request;
     let switch = client.extensions_mut().remove::<Switch>();
     let client_side = hyper::upgrade::on(&mut *client);
@@ -103,6 +100,10 @@ pub(crate) async fn open(
     *request.extensions_mut() = std::mem::take(client.extensions_mut());
     let sent = upstream.send_upgrade(&route.target, request).await;
     let mut response = exchange::answered(app, upstream, sent)?;
+    if let Some(credential) = credential {
+        let answer = (response.status().as_u16(), response.headers());
+        credential.learn(upstream, Asked::of(route.endpoint), answer, app.clock.now());
+    }
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         return handshake
             .refused(response)

@@ -13,7 +13,7 @@ use providers::{Asked, ClientEvent};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 
-use super::caller::{Arrival, Caller};
+use super::caller::Arrival;
 use super::down::Word;
 use super::frames::{self, FrameError, Frames, Opcode, Part};
 use super::relay::{End, Shared};
@@ -166,9 +166,8 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Up<'a, R, W> {
             true => None,
             false => Some(caller.record(asked, arrival, payload.clone()).await?),
         };
-        let record = recording.map(|recording| (Caller::tap(&recording), recording));
         let lane = event.lane.as_deref();
-        self.shared.calls().begin(lane, model.as_deref(), record);
+        self.shared.calls().begin(lane, model.as_deref(), recording);
         Ok(())
     }
 
