@@ -6,6 +6,7 @@
 //! once, however the call ends.
 
 mod budget;
+mod denied;
 mod glob;
 mod limit;
 mod load;
@@ -25,6 +26,7 @@ use crate::identity::Identity;
 use crate::metrics::BudgetMetrics;
 
 pub use budget::{BudgetConfig, Entry, Spent};
+pub use denied::Denied;
 pub use glob::Glob;
 pub use limit::LimitConfig;
 pub use load::{Load, ShedConfig};
@@ -35,9 +37,6 @@ pub use scope::{Per, Scope, Subject};
 
 use budget::{Budget, Reservation};
 use limit::{Limit, Place};
-
-/// What a caller should wait before asking again where nothing better is known.
-const SHORT_WAIT: Duration = Duration::from_secs(2);
 
 /// Everything that decides, as configured.
 #[derive(Clone, Debug, Default)]
@@ -127,148 +126,9 @@ impl Usage {
     }
 }
 
-/// Why a call is not admitted.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Denied {
-    /// Policy.
-    #[error("{} not allowed for you here", describe(model.as_deref()))]
-    Model {
-        /// The configured status.
-        status: u16,
-        /// The model, if it could be read.
-        model: Option<String>,
-    },
-    /// Policy, for everything of a provider.
-    #[error("this provider is not allowed for you here")]
-    Provider {
-        /// The configured status.
-        status: u16,
-    },
-    /// Too many at once.
-    #[error("too many requests at once: at most {most} {}", per.describe())]
-    Concurrency {
-        /// What shares the counter.
-        per: Per,
-        /// The limit.
-        most: u32,
-    },
-    /// Too fast.
-    #[error("too many requests: try again in {} s", seconds(*wait))]
-    Rate {
-        /// What shares the counter.
-        per: Per,
-        /// When there will be room.
-        wait: Duration,
-    },
-    /// Too many tokens.
-    #[error("more than {most} tokens in a minute {}: try again in {} s", per.describe(), seconds(*wait))]
-    Tokens {
-        /// What shares the counter.
-        per: Per,
-        /// The limit.
-        most: u64,
-        /// When there will be room.
-        wait: Duration,
-    },
-    /// A budget is used up.
-    #[error("the budget `{}` is used up ({}): it begins anew at {}", budget.name, amount(budget, *spent), until.rfc3339())]
-    Budget {
-        /// The budget.
-        budget: Arc<BudgetConfig>,
-        /// What of it.
-        spent: Spent,
-        /// When its next period begins.
-        until: Micros,
-    },
-    /// A budget of money, and a model without price.
-    #[error("the budget `{budget}` takes no model without a known price")]
-    Unpriced {
-        /// The configured status.
-        status: u16,
-        /// The budget's name.
-        budget: Arc<str>,
-    },
-    /// The process does not keep up.
-    #[error("the gateway has too much to do at the moment")]
-    Overloaded,
-    /// There are more users at once than can be counted.
-    #[error("the gateway serves too many users at the moment")]
-    Crowded,
-}
-
-fn describe(model: Option<&str>) -> String {
-    model.map_or_else(
-        || "a request whose model cannot be read is".to_owned(),
-        |model| format!("the model `{model}` is"),
-    )
-}
-
-fn amount(budget: &BudgetConfig, spent: Spent) -> String {
-    let (period, per) = (budget.period.describe(), budget.per.describe());
-    match spent {
-        Spent::Money => {
-            let cents = budget.micros.unwrap_or_default() / 10_000;
-            format!("{}.{:02} {period} {per}", cents / 100, cents % 100)
-        }
-        Spent::Tokens => format!("{} tokens {period} {per}", budget.tokens.unwrap_or_default()),
-    }
-}
-
 /// Whole seconds, for `Retry-After`: never too few.
 pub fn seconds(wait: Duration) -> u64 {
     wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
-}
-
-impl Denied {
-    /// The HTTP status.
-    pub fn status(&self) -> u16 {
-        match self {
-            Denied::Model { status, .. } | Denied::Provider { status } | Denied::Unpriced { status, .. } => {
-                *status
-            }
-            Denied::Budget { budget, .. } => budget.refusal_status,
-            Denied::Concurrency { per, .. } | Denied::Rate { per, .. } | Denied::Tokens { per, .. }
-                if per.is_personal() =>
-            {
-                429
-            }
-            Denied::Concurrency { .. }
-            | Denied::Rate { .. }
-            | Denied::Tokens { .. }
-            | Denied::Overloaded
-            | Denied::Crowded => 503,
-        }
-    }
-
-    /// One stable word.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Denied::Model { .. } => "model_not_allowed",
-            Denied::Provider { .. } => "provider_not_allowed",
-            Denied::Concurrency { .. } => "too_many_at_once",
-            Denied::Rate { .. } => "too_many_requests",
-            Denied::Tokens { .. } => "too_many_tokens",
-            Denied::Budget { .. } => "budget_exceeded",
-            Denied::Unpriced { .. } => "model_without_price",
-            Denied::Overloaded => "overloaded",
-            Denied::Crowded => "too_many_users",
-        }
-    }
-
-    /// When asking again may help.
-    pub fn retry_after(&self) -> Option<Duration> {
-        match self {
-            // Where it is over within the hour or next month, the message says when.
-            Denied::Model { .. }
-            | Denied::Provider { .. }
-            | Denied::Budget { .. }
-            | Denied::Unpriced { .. } => None,
-            Denied::Concurrency { .. } => Some(Duration::from_secs(1)),
-            Denied::Rate { wait, .. } | Denied::Tokens { wait, .. } => Some(*wait),
-            Denied::Overloaded | Denied::Crowded => Some(SHORT_WAIT),
-        }
-    }
 }
 
 impl Admission {
@@ -320,6 +180,11 @@ impl Admission {
     /// Why requests are turned away at the moment, with `queued` record events waiting.
     pub fn strain(&self, load: &Load, queued: usize) -> Option<&'static str> {
         load.strain(&self.config.shed, queued)
+    }
+
+    /// Whether there are budgets at all.
+    pub fn has_budgets(&self) -> bool {
+        !self.budgets.is_empty()
     }
 
     /// Whether anything counts money.
