@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use crate::admission::Load;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::drain;
 use crate::metrics::Metrics;
 use crate::record::Recorder;
 use crate::reload::Reloads;
@@ -69,6 +70,8 @@ pub struct App {
     pub store: Store,
     /// The way into the store for requests.
     pub recorder: Recorder,
+    /// A permit for each reply that may be read on without its client.
+    pub drains: Arc<Semaphore>,
     /// All metrics of the process.
     pub metrics: Arc<Metrics>,
     /// Every task.
@@ -130,6 +133,7 @@ impl App {
         )?;
         let recorder = Recorder::new(queue, config.record, metrics.record.clone(), tracker.clone());
         let app = Arc::new(App {
+            drains: Arc::new(Semaphore::new(drain::MOST)),
             tokens: Tokens::load(store.clone()).await?,
             clock,
             store,

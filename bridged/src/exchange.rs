@@ -9,6 +9,7 @@ mod call;
 mod pass;
 mod reply;
 mod send;
+mod usage;
 mod way;
 
 use std::sync::Arc;
@@ -211,8 +212,9 @@ async fn bridge(
     let mut way = way::find(snapshot, upstream, (route, api), &mut call)?;
     let mut recording = call::record(app, way.upstream, &mut call, &way.credential).await?;
     recording.admitted(admitted);
+    let hides_usage = usage::ask(way.upstream, &mut call);
     match send::send(app, &mut way, call, &mut recording).await {
-        Ok(response) => Ok(reply::relay(way.upstream, response, recording)),
+        Ok(response) => Ok(reply::relay(app, way.upstream, response, recording, hides_usage)),
         Err(refusal) => Err(send::fail(recording, refusal).await),
     }
 }

@@ -29,6 +29,8 @@ pub struct Metrics {
     models: ModelLabels,
     calls: RwLock<HashMap<CallKey, Arc<CallHandles>>>,
     counters: RwLock<HashMap<CounterKey, Counter>>,
+    /// Replies that are read on after their clients have left.
+    pub drains: Gauge,
     /// The record queue and its writer.
     pub record: Arc<RecordMetrics>,
     /// What connections are closed for.
@@ -107,7 +109,7 @@ impl Metrics {
             .set_buckets(&SECONDS_BUCKETS)?
             .build_recorder();
         let handle = recorder.handle();
-        let (record, wire, budget, config) = metrics::with_local_recorder(&recorder, || {
+        let (record, wire, drains, budget, config) = metrics::with_local_recorder(&recorder, || {
             describe();
             let refusals = |reason: &'static str| counter!("causeway_refusals_total", "reason" => reason);
             let record = RecordMetrics {
@@ -123,6 +125,7 @@ impl Metrics {
             (
                 Arc::new(record),
                 Arc::new(wire),
+                gauge!("causeway_drains"),
                 Arc::new(BudgetMetrics::new()),
                 ConfigMetrics::new(),
             )
@@ -133,6 +136,7 @@ impl Metrics {
             models: ModelLabels::default(),
             calls: RwLock::default(),
             counters: RwLock::default(),
+            drains,
             record,
             wire,
             budget,
@@ -349,6 +353,10 @@ fn describe() {
         "Requests that the gateway answered itself"
     );
     describe_gauge!("causeway_websockets_open", "WebSockets that are open");
+    describe_gauge!(
+        "causeway_drains",
+        "Replies that are read on after their clients have left"
+    );
     describe_gauge!("causeway_records_queued", "Record events waiting for the writer");
     describe_counter!("causeway_records_written_total", "Record events committed");
     describe_counter!("causeway_records_lost_total", "Record events lost");

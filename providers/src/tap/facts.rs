@@ -25,7 +25,7 @@ pub struct ReplyFacts {
     pub output: Option<String>,
     /// An error in the stream, or an error body.
     pub error: Option<ReplyError>,
-    /// The first thing the tap could not read.
+    /// The gravest thing that kept the tap from reading all.
     pub problem: Option<TapProblem>,
     /// Whether the reply reached the provider's own end.
     pub complete: bool,
@@ -126,8 +126,8 @@ pub struct ReplyError {
     pub message: String,
 }
 
-/// What a tap could not read; the reply itself is not affected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a tap could not read, the least grave first; the reply itself is not affected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum TapProblem {
     /// An event or body that is not the JSON expected; it was skipped.
