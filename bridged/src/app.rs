@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use providers::{Endpoint, ErrorShape, Prices, Registry, RegistryProblem};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::config::{Config, ProviderConfig};
+use crate::drain;
 use crate::metrics::Metrics;
 use crate::record::{Gate, Recorder};
 use crate::store::{OpenError, Store, StoreError, Writer, WriterConfig, WriterError};
@@ -73,6 +74,8 @@ pub struct App {
     pub recorder: Recorder,
     /// What tokens cost.
     pub prices: Arc<Prices>,
+    /// A permit for each reply that may be read on without its client.
+    pub drains: Arc<Semaphore>,
     /// All metrics of the process.
     pub metrics: Arc<Metrics>,
     /// Every task.
@@ -212,6 +215,7 @@ impl App {
             gate,
         );
         let app = Arc::new(App {
+            drains: Arc::new(Semaphore::new(drain::MOST)),
             prices: Arc::new(Prices::new(config.prices.clone())),
             tokens: Tokens::load(store.clone()).await?,
             config,

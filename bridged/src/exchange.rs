@@ -9,6 +9,7 @@ mod call;
 mod pass;
 mod reply;
 mod send;
+mod usage;
 mod way;
 
 use std::sync::Arc;
@@ -180,8 +181,9 @@ async fn bridge(
     let mut call = call::receive(app, route, api, exchange).await?;
     let mut way = way::find(providers, upstream, (route, api), &mut call)?;
     let mut recording = call::record(app, way.upstream, &mut call, &way.credential).await?;
+    let hides_usage = usage::ask(way.upstream, &mut call);
     match send::send(app, &mut way, call, &mut recording).await {
-        Ok(response) => Ok(reply::relay(way.upstream, response, recording)),
+        Ok(response) => Ok(reply::relay(app, way.upstream, response, recording, hides_usage)),
         Err(refusal) => Err(send::fail(recording, refusal).await),
     }
 }

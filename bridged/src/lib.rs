@@ -16,6 +16,7 @@ pub mod clock;
 pub mod config;
 pub mod copy;
 mod credential;
+mod drain;
 pub mod exchange;
 pub mod headers;
 pub mod identity;

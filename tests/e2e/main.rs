@@ -58,5 +58,6 @@ mod stalled;
 mod tcp;
 mod trust;
 mod tunnels;
+mod usage;
 mod websocket;
 mod workspace;

@@ -36,6 +36,8 @@ pub(crate) struct Call {
     pub(crate) user_agent: Option<String>,
     pub(crate) client: Client,
     pub(crate) inspection: Inspection,
+    /// Bytes of text in the body, decoded.
+    pub(crate) request_text: usize,
     /// The head, its headers as they go upstream.
     pub(crate) parts: http::request::Parts,
     pub(crate) body: Bytes,
@@ -48,7 +50,7 @@ pub(crate) async fn receive(app: &App, route: &Route, api: Api, exchange: Exchan
     let body = body::collect(body, app.config.max_body)
         .await
         .map_err(Refusal::Body)?;
-    let inspection = inspect(api, &route.target.path_and_query, &parts.headers, &body);
+    let (inspection, request_text) = inspect(api, &route.target.path_and_query, &parts.headers, &body);
     let client = providers::detect(&parts.headers);
     let user_agent = user_agent(&parts.headers);
     parts.headers = headers::to_upstream(&parts.headers);
@@ -71,6 +73,7 @@ pub(crate) async fn receive(app: &App, route: &Route, api: Api, exchange: Exchan
         user_agent,
         client,
         inspection,
+        request_text,
         parts,
         body,
     })
@@ -108,6 +111,7 @@ pub(crate) async fn record(
         call.arrived,
     );
     recording.priced_by(pricing);
+    recording.asked_in(call.request_text);
     match recorder.start(started).await {
         Ok(()) => Ok(recording),
         Err(error) => {
@@ -153,18 +157,21 @@ fn started(upstream: &Upstream, call: &mut Call, credential: &Credential) -> Sta
     }
 }
 
-fn inspect(api: Api, path: &str, headers: &HeaderMap, body: &Bytes) -> Inspection {
+fn inspect(api: Api, path: &str, headers: &HeaderMap, body: &Bytes) -> (Inspection, usize) {
     let encoding = headers
         .get(CONTENT_ENCODING)
         .and_then(|value| value.to_str().ok());
     match providers::decode_body(encoding, body, DECODED_LIMIT) {
-        Ok(decoded) => providers::inspect(api, path, &decoded, &Limits::default()),
+        Ok(decoded) => (
+            providers::inspect(api, path, &decoded, &Limits::default()),
+            providers::text_length(&decoded),
+        ),
         Err(error) => {
             tracing::debug!(
                 error = &error as &dyn std::error::Error,
                 "a request body cannot be decoded"
             );
-            providers::inspect(api, path, b"", &Limits::default())
+            (providers::inspect(api, path, b"", &Limits::default()), body.len())
         }
     }
 }

@@ -27,6 +27,8 @@ pub struct Metrics {
     models: ModelLabels,
     calls: RwLock<HashMap<CallKey, Arc<CallHandles>>>,
     counters: RwLock<HashMap<CounterKey, Counter>>,
+    /// Replies that are read on after their clients have left.
+    pub drains: Gauge,
     /// The record queue and its writer.
     pub record: Arc<RecordMetrics>,
     /// What connections are closed for.
@@ -119,7 +121,7 @@ impl Metrics {
             .set_buckets(&SECONDS_BUCKETS)?
             .build_recorder();
         let handle = recorder.handle();
-        let (record, wire) = metrics::with_local_recorder(&recorder, || {
+        let (record, wire, drains) = metrics::with_local_recorder(&recorder, || {
             describe();
             let refusals = |reason: &'static str| counter!("causeway_refusals_total", "reason" => reason);
             let record = RecordMetrics {
@@ -141,7 +143,7 @@ impl Metrics {
                 slow: refusals("head_too_slow"),
                 flood: refusals("http2_flood"),
             };
-            (Arc::new(record), Arc::new(wire))
+            (Arc::new(record), Arc::new(wire), gauge!("causeway_drains"))
         });
         Ok(Metrics {
             recorder,
@@ -149,6 +151,7 @@ impl Metrics {
             models: ModelLabels::default(),
             calls: RwLock::default(),
             counters: RwLock::default(),
+            drains,
             record,
             wire,
         })
@@ -363,6 +366,10 @@ fn describe() {
         "Requests that the gateway answered itself"
     );
     describe_gauge!("causeway_websockets_open", "WebSockets that are open");
+    describe_gauge!(
+        "causeway_drains",
+        "Replies that are read on after their clients have left"
+    );
     describe_records();
     describe_gauge!("causeway_provider_info", "Configured provider instances");
     describe_histogram!("gen_ai_client_token_usage", "Tokens of an operation");

@@ -50,6 +50,7 @@ pub struct Recording {
     clock: Clock,
     metrics: CallMetrics,
     pricing: Option<Pricing>,
+    request_text: Option<usize>,
     id: Uuid,
     api: Api,
     started: Instant,
@@ -81,6 +82,7 @@ impl Recording {
             clock,
             metrics,
             pricing: None,
+            request_text: None,
             id,
             api,
             started,
@@ -99,6 +101,16 @@ impl Recording {
     /// Says whose prices apply; without this the call ends unpriced.
     pub fn priced_by(&mut self, pricing: Pricing) {
         self.pricing = Some(pricing);
+    }
+
+    /// Says how many bytes of text the request holds: what nobody reports can be estimated then.
+    pub fn asked_in(&mut self, bytes: usize) {
+        self.request_text = Some(bytes);
+    }
+
+    /// Bytes of text in the request, if that is known.
+    pub fn request_text(&self) -> Option<usize> {
+        self.request_text
     }
 
     /// How much text is kept of the call.

@@ -129,6 +129,7 @@ impl Caller {
             user_agent: self.user_agent.clone(),
             client: self.client.clone(),
             inspection,
+            request_text: providers::text_length(&message),
             parts,
             body: message,
         };
