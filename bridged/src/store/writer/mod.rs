@@ -25,7 +25,7 @@ use crate::record::{Event, Gate, Job, Ledger, Spool, SpoolError};
 use keeper::{Keeper, Work, Written};
 
 /// Events in one transaction.
-const BATCH: usize = 512;
+const BATCH: usize = 2_048;
 /// Longest wait for the store before a batch goes to the spool.
 const SLOW: Duration = Duration::from_secs(2);
 /// How often room for what is held is looked for.
