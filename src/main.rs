@@ -17,6 +17,7 @@ mod failure;
 mod gateway;
 mod logging;
 mod records;
+mod reload;
 mod retention;
 mod serve;
 mod table;

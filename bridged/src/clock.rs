@@ -91,6 +91,12 @@ impl Micros {
     }
 }
 
+impl From<Micros> for SystemTime {
+    fn from(date: Micros) -> SystemTime {
+        UNIX_EPOCH + Duration::from_micros(u64::try_from(date.0).unwrap_or_default())
+    }
+}
+
 impl From<SystemTime> for Micros {
     fn from(date: SystemTime) -> Micros {
         let since = date.duration_since(UNIX_EPOCH).unwrap_or_default();

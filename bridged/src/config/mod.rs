@@ -4,7 +4,9 @@
 //! `Problems`: every problem found, each with its file, key path and cure. Holding a `Config` is proof that
 //! it was checked. Defaults sit beside their reasons in the conversions here.
 
+mod admission;
 mod calls;
+mod identity;
 mod patience;
 mod price;
 mod provider;
@@ -19,9 +21,15 @@ use std::time::Duration;
 use providers::OwnPrice;
 use serde::Deserialize;
 
+use crate::admission::AdmissionConfig;
 use crate::secret::Secret;
 
+pub use admission::{BudgetFile, LimitFile, PolicyFile, RuleFile, ShedFile, Unpriced};
 pub use calls::{CallConfig, OnAbort, OnAbortFile};
+pub use identity::{
+    IdentityConfig, IdentityFile, KeySource, OidcConfig, OidcFile, OneOrMore, TrustedHeader,
+    TrustedHeaderFile,
+};
 pub use patience::{BreakerFile, RetryConfig, RetryFile};
 pub use price::PriceFile;
 pub(crate) use provider::read_key;
@@ -141,6 +149,16 @@ pub struct File {
     pub record: RecordFile,
     /// `[retention]`
     pub retention: RetentionFile,
+    /// `[identity]`
+    pub identity: IdentityFile,
+    /// `[policy]`
+    pub policy: PolicyFile,
+    /// `[[limit]]`
+    pub limits: Vec<LimitFile>,
+    /// `[[budget]]`
+    pub budgets: Vec<BudgetFile>,
+    /// `[shed]`
+    pub shed: ShedFile,
     /// `[breaker]`
     pub breaker: BreakerFile,
     /// `[retry]`
@@ -152,7 +170,7 @@ pub struct File {
 }
 
 /// How providers are reached.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct UpstreamConfig {
     /// PEM files trusted beside the system's roots.
     pub extra_ca: Vec<PathBuf>,
@@ -165,7 +183,7 @@ pub struct UpstreamConfig {
 }
 
 /// What is kept of an interception, and how surely.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RecordConfig {
     /// How much text is kept.
     pub content: Content,
@@ -178,7 +196,7 @@ pub struct RecordConfig {
 }
 
 /// How long records are kept; for ever where nothing is said.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RetentionConfig {
     /// Prompts, tool arguments, thoughts and outputs.
     pub content: Option<Duration>,
@@ -205,6 +223,10 @@ pub struct Config {
     pub spool: PathBuf,
     /// What is recorded.
     pub record: RecordConfig,
+    /// What proves an identity beside gateway tokens.
+    pub identity: IdentityConfig,
+    /// Who may use what, and how much.
+    pub admission: AdmissionConfig,
     /// The provider instances, built-in ones first.
     pub providers: Vec<ProviderConfig>,
     /// The instances that are switched off.
@@ -220,6 +242,7 @@ impl Config {
         let upstream = upstream(&file.upstream, source, problems);
         let content = file.record.content.unwrap_or(Content::Prompts);
         let (providers, disabled) = provider::build(file, content, source, problems);
+        let policy = admission::policy(&file.policy, problems);
         Config {
             listen: address(
                 file.bridge.listen.as_deref(),
@@ -246,10 +269,44 @@ impl Config {
                 // Some hundred thousand requests; enough for the outage of a night.
                 spool_max: file.record.spool_max.map_or(1 << 30, |size| size.bytes() as u64),
             },
+            identity: identity::build(&file.identity, source, problems),
+            admission: AdmissionConfig {
+                budgets: admission::budgets(&file.budgets, policy.refusal_status, problems),
+                policy,
+                limits: admission::limits(&file.limits, problems),
+                groups: identity::groups(&file.identity),
+                shed: admission::shed(&file.shed),
+            },
             prices: price::build(&file.prices, &providers, problems),
             providers,
             disabled,
         }
+    }
+}
+
+impl Config {
+    /// The keys whose values differ in `other` and cannot change while the process runs.
+    pub fn fixed_keys(&self, other: &Config) -> Vec<&'static str> {
+        let keys = [
+            ("bridge.listen", self.listen != other.listen),
+            ("metrics.listen", self.metrics_listen != other.metrics_listen),
+            ("store.url", self.store != other.store),
+            ("retention", self.retention != other.retention),
+            (
+                "record.spool-max",
+                self.record.spool_max != other.record.spool_max,
+            ),
+            (
+                "record.durability",
+                self.record.durability != other.record.durability,
+            ),
+            (
+                "record.when-full",
+                self.record.when_full != other.record.when_full,
+            ),
+        ];
+        let changed = keys.into_iter().filter(|(_, differs)| *differs);
+        changed.map(|(key, _)| key).collect()
     }
 }
 

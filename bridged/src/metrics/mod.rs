@@ -5,6 +5,7 @@
 //! through `ModelLabels`, which turns what is past its bound into `other`. Users are never labels.
 
 mod call;
+mod govern;
 mod labels;
 
 use std::collections::HashMap;
@@ -18,6 +19,7 @@ use providers::Api;
 use crate::breaker::BreakerMetrics;
 pub use call::{CallEnd, CallMetrics};
 use call::{CallHandles, CallKey};
+pub use govern::{BudgetMetrics, ConfigMetrics};
 use labels::ModelLabels;
 
 /// All metrics of a process.
@@ -33,6 +35,10 @@ pub struct Metrics {
     pub record: Arc<RecordMetrics>,
     /// What connections are closed for.
     pub wire: Arc<WireMetrics>,
+    /// Budgets that run out.
+    pub budget: Arc<BudgetMetrics>,
+    /// The configuration's file, and whether the process keeps up.
+    pub config: ConfigMetrics,
 }
 
 /// A counter with at most two labels, looked up by what tells it from its siblings.
@@ -121,7 +127,7 @@ impl Metrics {
             .set_buckets(&SECONDS_BUCKETS)?
             .build_recorder();
         let handle = recorder.handle();
-        let (record, wire, drains) = metrics::with_local_recorder(&recorder, || {
+        let (record, wire, drains, budget, config) = metrics::with_local_recorder(&recorder, || {
             describe();
             let refusals = |reason: &'static str| counter!("causeway_refusals_total", "reason" => reason);
             let record = RecordMetrics {
@@ -143,7 +149,13 @@ impl Metrics {
                 slow: refusals("head_too_slow"),
                 flood: refusals("http2_flood"),
             };
-            (Arc::new(record), Arc::new(wire), gauge!("causeway_drains"))
+            (
+                Arc::new(record),
+                Arc::new(wire),
+                gauge!("causeway_drains"),
+                Arc::new(BudgetMetrics::new()),
+                ConfigMetrics::new(),
+            )
         });
         Ok(Metrics {
             recorder,
@@ -154,6 +166,8 @@ impl Metrics {
             drains,
             record,
             wire,
+            budget,
+            config,
         })
     }
 
@@ -250,15 +264,15 @@ impl Metrics {
         self.resolve(|| gauge!("causeway_websockets_open", "provider" => provider.to_string()))
     }
 
-    /// Publishes what an instance is.
-    pub fn provider_info(&self, provider: &str, kind: &'static str, status: &'static str) {
+    /// Publishes what an instance is; `is_so` is false for what it was once.
+    pub fn provider_info(&self, provider: &str, kind: &'static str, status: &'static str, is_so: bool) {
         let labels = [
             ("provider", provider.to_owned()),
             ("kind", kind.to_owned()),
             ("status", status.to_owned()),
         ];
         self.resolve(|| gauge!("causeway_provider_info", &labels))
-            .set(1.0);
+            .set(if is_so { 1.0 } else { 0.0 });
     }
 
     /// The text format.
@@ -371,6 +385,7 @@ fn describe() {
         "Replies that are read on after their clients have left"
     );
     describe_records();
+    govern::describe();
     describe_gauge!("causeway_provider_info", "Configured provider instances");
     describe_histogram!("gen_ai_client_token_usage", "Tokens of an operation");
     describe_histogram!("gen_ai_server_time_to_first_token", "Time to the first token");

@@ -11,15 +11,26 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::{Ended, Event, Started, clean};
+use crate::admission::{Caps, Meter, Rate};
 use crate::config::{Content, Durability, RecordConfig, WhenFull};
 use crate::metrics::RecordMetrics;
 
 /// Events that may wait for the writer; two for each of 8,000 requests in flight.
 pub const QUEUE: usize = 16_384;
+/// Refused calls that are recorded: 20 a second, 200 at once. What is above is counted only.
+const REFUSALS: Caps = Caps {
+    concurrent: None,
+    rate: Some(Rate {
+        interval: Duration::from_millis(50),
+        burst: 200,
+    }),
+    tokens: None,
+};
 /// Longest wait for a commit before the request goes on (or is refused) without it.
 const COMMIT_WAIT: Duration = Duration::from_secs(5);
 
@@ -74,6 +85,7 @@ pub struct Recorder {
     gate: Gate,
     /// Requests whose start was not kept and whose end has not come.
     unkept: Arc<Mutex<HashSet<Uuid>>>,
+    refusals: Arc<Meter>,
 }
 
 impl Recorder {
@@ -92,7 +104,18 @@ impl Recorder {
             tracker,
             gate,
             unkept: Arc::default(),
+            refusals: Arc::new(Meter::new(Instant::now())),
         }
+    }
+
+    /// Events that wait for the writer.
+    pub fn queued(&self) -> usize {
+        self.queue.max_capacity() - self.queue.capacity()
+    }
+
+    /// Whether one more refused call may be recorded now: a client that asks in a loop must not fill the store.
+    pub fn may_note_refusal(&self) -> bool {
+        self.refusals.enter(&REFUSALS, 0, Instant::now()).is_ok()
     }
 
     /// What is recorded.
