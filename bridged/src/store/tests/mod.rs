@@ -125,6 +125,7 @@ on_both! {
     ;
     audits:
         an_audit_names_what_was_changed
+        an_audit_names_what_is_missing_or_moved
         deletion_on_purpose_keeps_the_chain_whole
         an_erased_user_leaves_no_text
     ;
