@@ -215,11 +215,7 @@ async fn a_handshake_that_fails_is_counted_by_its_reason() {
     let mut stranger = config(&versions, &ours, |_| {});
     stranger.alpn_protocols = vec![b"gopher".to_vec()];
     for (result, config, name) in [
-        (
-            "unknown_ca",
-            config(&versions, &fake.ca_file(), |_| {}),
-            CASE.host,
-        ),
+        ("unknown_ca", config(&versions, fake.ca_file(), |_| {}), CASE.host),
         ("bad_certificate", config(&versions, &ours, |_| {}), OTHER),
         ("certificate_expired", late, CASE.host),
         ("failed", stranger, CASE.host),
