@@ -19,9 +19,24 @@ pub(crate) struct Config {
     pub(crate) file: Option<PathBuf>,
 }
 
-const SECTIONS: [&str; 16] = [
-    "proxy", "bridge", "metrics", "ca", "upstream", "store", "record", "identity", "policy", "limit",
-    "budget", "shed", "breaker", "retry", "provider", "price",
+const SECTIONS: [&str; 17] = [
+    "proxy",
+    "bridge",
+    "metrics",
+    "ca",
+    "upstream",
+    "store",
+    "record",
+    "retention",
+    "identity",
+    "policy",
+    "limit",
+    "budget",
+    "shed",
+    "breaker",
+    "retry",
+    "provider",
+    "price",
 ];
 
 /// Reads and checks the configuration that `globals` name.
@@ -59,6 +74,7 @@ pub(crate) fn read(
         limits: source.entries("limit", &mut problems),
         budgets: source.entries("budget", &mut problems),
         shed: source.section("shed", &mut problems),
+        retention: source.section("retention", &mut problems),
         breaker: source.section("breaker", &mut problems),
         retry: source.section("retry", &mut problems),
         providers: source.entries("provider", &mut problems),
@@ -92,7 +108,7 @@ fn check_exposure(proxy: &proxyd::config::Config, problems: &mut Problems) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bridged::config::{Content, OnAbort};
+    use bridged::config::{Content, OnAbort, StoreLocation};
     use std::time::Duration;
 
     fn problems(text: &str) -> String {
@@ -111,7 +127,9 @@ mod tests {
         assert_eq!(config.bridge.listen.to_string(), "127.0.0.1:4001");
         assert_eq!(config.bridge.metrics_listen.to_string(), "127.0.0.1:2112");
         assert_eq!(config.bridge.providers.len(), 6);
-        assert_eq!(config.bridge.database, Path::new("/data/causeway.db"));
+        assert!(
+            matches!(&config.bridge.store.location, StoreLocation::Sqlite(path) if path == Path::new("/data/causeway.db"))
+        );
         assert_eq!(config.proxy.ca_key, Path::new("/data/ca.key"));
     }
 
@@ -197,7 +215,7 @@ mod tests {
             "proxy.listen: `here`",
             "proxy.allow-private: `all`",
             "record: unknown variant `everything`",
-            "store.url: `mysql`",
+            "store.url: `mysql:…`",
             "provider.openai.byok",
             "provider.New One.name",
             "provider.New One.kind: `opnai`",

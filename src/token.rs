@@ -13,7 +13,8 @@ use crate::table::Table;
 pub(crate) async fn run(globals: &Globals, command: TokenCommand) -> Result<(), Failure> {
     let config = config::load(globals)?;
     data_dir::make(&config.data_dir)?;
-    let store = Store::open(&config.bridge.database)
+    let store = Store::open(&config.bridge.store)
+        .await
         .map_err(|error| Failure::because("the record store cannot be opened", error))?;
     let failed = |error| Failure::because("the tokens cannot be changed", error);
     let now = Clock::system().micros();
@@ -72,7 +73,7 @@ fn print(lines: &[TokenLine], json: bool) {
         println!("{}", serde_json::to_string_pretty(lines).unwrap_or_default());
         return;
     }
-    let mut table = Table::new(["ID", "USER", "ROLE", "CREATED", "EXPIRES", "REVOKED"]);
+    let mut table = Table::new(["ID", "USER", "ROLE", "CREATED", "EXPIRES", "REVOKED", "LAST USED"]);
     for line in lines {
         let date = |date: &Option<String>| date.as_deref().map_or("-", short_date).to_owned();
         table.row([
@@ -82,6 +83,7 @@ fn print(lines: &[TokenLine], json: bool) {
             short_date(&line.created_at).to_owned(),
             date(&line.expires_at),
             date(&line.revoked_at),
+            date(&line.last_used_at),
         ]);
     }
     print!("{table}");

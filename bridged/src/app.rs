@@ -16,11 +16,12 @@ use crate::admission::Load;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::drain;
+use crate::ledger;
 use crate::metrics::Metrics;
-use crate::record::Recorder;
+use crate::record::{Gate, Recorder};
 use crate::reload::Reloads;
 use crate::snapshot::{BuildError, Providers, Snapshot};
-use crate::store::{OpenError, Store, StoreError, Writer};
+use crate::store::{OpenError, Store, StoreError, Writer, WriterConfig, WriterError};
 use crate::token::{self, Tokens};
 use crate::upstream::{Healths, Shared, Upstream};
 
@@ -46,6 +47,9 @@ pub enum StartError {
     /// The configuration cannot run.
     #[error("the configuration cannot be used")]
     Configuration(#[from] BuildError),
+    /// Records cannot be written.
+    #[error("records cannot be written")]
+    Writer(#[from] WriterError),
     /// The metrics cannot be set up.
     #[error("the metrics cannot be set up")]
     Metrics(#[from] metrics_exporter_prometheus::BuildError),
@@ -122,16 +126,30 @@ impl App {
         };
         let snapshot = Snapshot::build(&config, &shared, None)?;
         snapshot.publish(&shared, true);
-        let store = Store::open(&config.database)?;
+        let store = Store::open(&config.store).await?;
         let (queue, jobs) = mpsc::channel(crate::record::QUEUE);
+        let gate = Gate::default();
+        let writing = WriterConfig {
+            durability: config.record.durability,
+            when_full: config.record.when_full,
+            retention: config.retention,
+            spool: config.spool.clone(),
+            spool_max: config.record.spool_max,
+        };
         let writer = Writer::start(
             &store,
             jobs,
-            config.record.durability,
-            metrics.record.clone(),
+            &writing,
+            (metrics.record.clone(), gate.clone()),
             &clock,
         )?;
-        let recorder = Recorder::new(queue, config.record, metrics.record.clone(), tracker.clone());
+        let recorder = Recorder::new(
+            queue,
+            config.record,
+            metrics.record.clone(),
+            tracker.clone(),
+            gate,
+        );
         let app = Arc::new(App {
             drains: Arc::new(Semaphore::new(drain::MOST)),
             tokens: Tokens::load(store.clone()).await?,
@@ -148,6 +166,7 @@ impl App {
             ca: ArcSwapOption::from_pointee(ca),
         });
         app.metrics.config.reloaded(app.clock.now());
+        ledger::load(&app).await;
         app.keep_house();
         Ok((app, Running { writer }))
     }
@@ -211,7 +230,10 @@ impl App {
                     }
                     _ = refresh.tick() => app.tokens.refresh().await,
                     _ = keys.tick() => app.look_after_keys(),
-                    _ = minute.tick() => app.snapshot().admission.forget_idle(Instant::now()),
+                    _ = minute.tick() => {
+                        app.snapshot().admission.forget_idle(Instant::now());
+                        app.tokens.save_uses().await;
+                    }
                     () = app.stopping.cancelled() => return,
                 }
             }
@@ -221,6 +243,7 @@ impl App {
             tokio::select! {
                 () = app.load.watch() => {}
                 () = app.keep_issuer_fresh() => {}
+                () = ledger::keep(&app) => {}
                 () = app.stopping.cancelled() => {}
             }
         });
@@ -248,6 +271,8 @@ impl Running {
                 "not everything in flight has ended in time"
             );
         }
+        ledger::close(app).await;
+        app.tokens.save_uses().await;
         app.recorder.stop().await;
         let writer = tokio::task::spawn_blocking(move || self.writer.join());
         if tokio::time::timeout(grace, writer).await.is_err() {

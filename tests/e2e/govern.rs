@@ -341,3 +341,28 @@ async fn a_call_does_not_fall_back_to_where_its_user_may_not_go() {
         assert_eq!(fake.last_request().key(), key, "{user}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_spent_stays_spent_over_restarts() {
+    let text = "[[budget]]\nname = \"b\"\nper = \"user\"\nperiod = \"month\"\ntokens = 300";
+    let (_fake, mut gateway) = governed(text).await;
+    let status = async |gateway: &Gateway| {
+        let mut session = gateway.client().open(CHAT.host, Http::V2).await;
+        let answer = session.send(ask(&CHAT)).await;
+        let status = answer.status;
+        answer.bytes().await;
+        status
+    };
+    // 165 tokens each.
+    assert_eq!(status(&gateway).await, 200);
+    gateway.terminate();
+    assert!(gateway.ended().await);
+    gateway.restart().await;
+    assert_eq!(status(&gateway).await, 200);
+    gateway.terminate();
+    assert!(gateway.ended().await);
+    gateway.restart().await;
+    assert_eq!(status(&gateway).await, 400);
+    let tokens = gateway.cli(&["token", "list", "--json"]);
+    assert!(tokens[0]["last_used_at"].is_string(), "{tokens}");
+}

@@ -404,6 +404,15 @@ impl Gateway {
         output.stdout
     }
 
+    /// Runs another command of the program on the same data folder, which must succeed and say `part`.
+    pub(crate) fn prints(&self, part: &str, arguments: &[&str]) {
+        let output: Output = self.command().args(arguments).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {said}{errors}");
+        assert!(said.contains(part), "{arguments:?}: {said}");
+    }
+
     /// Everything that the program has written to its standard error, over all restarts.
     pub(crate) fn stderr(&self) -> Vec<u8> {
         self.stderr.lock().unwrap().clone()

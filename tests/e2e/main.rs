@@ -38,12 +38,16 @@ mod govern;
 mod handshake;
 mod harness;
 mod keys;
+mod load;
 mod metrics;
 mod oidc;
+mod outage;
 mod pace;
 mod page;
 mod parked;
 mod policy;
+#[path = "../support/postgres.rs"]
+mod postgres;
 mod proxy;
 mod raw;
 mod reload;

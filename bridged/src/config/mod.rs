@@ -12,6 +12,7 @@ mod price;
 mod provider;
 mod scalar;
 mod source;
+mod store;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -21,6 +22,7 @@ use providers::OwnPrice;
 use serde::Deserialize;
 
 use crate::admission::AdmissionConfig;
+use crate::secret::Secret;
 
 pub use admission::{BudgetFile, LimitFile, PolicyFile, RuleFile, ShedFile, Unpriced};
 pub use calls::{CallConfig, OnAbort, OnAbortFile};
@@ -34,6 +36,7 @@ pub(crate) use provider::read_key;
 pub use provider::{Byok, KeyConfig, ProviderConfig, ProviderFile};
 pub use scalar::{ByteSize, Span};
 pub use source::{ConfigError, Problems, Source};
+pub use store::{PostgresUrl, StoreConfig, StoreLocation};
 
 /// `[bridge]`: the data plane, the API and the console.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -71,8 +74,8 @@ pub struct UpstreamFile {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct StoreFile {
-    /// `sqlite:PATH`; a relative path lies in the data folder.
-    pub url: Option<String>,
+    /// `sqlite:PATH`, where a relative path lies in the data folder, or `postgres://…`.
+    pub url: Option<Secret>,
 }
 
 /// `[record]`: what is kept of an interception, and how surely.
@@ -85,6 +88,18 @@ pub struct RecordFile {
     pub durability: Option<Durability>,
     /// `refuse` or `drop`.
     pub when_full: Option<WhenFull>,
+    /// Most bytes of records that wait on disk while the store is away.
+    pub spool_max: Option<ByteSize>,
+}
+
+/// `[retention]`: how long records are kept.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct RetentionFile {
+    /// How long texts are kept.
+    pub content: Option<Span>,
+    /// How long everything else is kept.
+    pub metadata: Option<Span>,
 }
 
 /// How much of the exchanged text is recorded.
@@ -142,6 +157,8 @@ pub struct File {
     pub budgets: Vec<BudgetFile>,
     /// `[shed]`
     pub shed: ShedFile,
+    /// `[retention]`
+    pub retention: RetentionFile,
     /// `[breaker]`
     pub breaker: BreakerFile,
     /// `[retry]`
@@ -174,6 +191,17 @@ pub struct RecordConfig {
     pub durability: Durability,
     /// What happens when it cannot be kept.
     pub when_full: WhenFull,
+    /// Most bytes of records that wait on disk while the store is away.
+    pub spool_max: u64,
+}
+
+/// How long records are kept; for ever where nothing is said.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct RetentionConfig {
+    /// Prompts, tool arguments, thoughts and outputs.
+    pub content: Option<Duration>,
+    /// Everything else.
+    pub metadata: Option<Duration>,
 }
 
 /// What the bridge runs with.
@@ -187,8 +215,12 @@ pub struct Config {
     pub max_body: usize,
     /// How providers are reached.
     pub upstream: UpstreamConfig,
-    /// Path of the SQLite database.
-    pub database: PathBuf,
+    /// Where records are kept.
+    pub store: StoreConfig,
+    /// How long records are kept.
+    pub retention: RetentionConfig,
+    /// Folder of records that wait for the store.
+    pub spool: PathBuf,
     /// What is recorded.
     pub record: RecordConfig,
     /// What proves an identity beside gateway tokens.
@@ -207,6 +239,7 @@ impl Config {
     /// Turns the text into what runs. Problems are added to `problems`; the result is meant to be used only
     /// when there are none.
     pub fn build(file: &File, source: &Source, problems: &mut Problems) -> Config {
+        let upstream = upstream(&file.upstream, source, problems);
         let content = file.record.content.unwrap_or(Content::Prompts);
         let (providers, disabled) = provider::build(file, content, source, problems);
         let policy = admission::policy(&file.policy, problems);
@@ -225,12 +258,16 @@ impl Config {
             ),
             // Agents send whole conversations with images; 64 MiB is above what any provider accepts.
             max_body: file.bridge.max_body.map_or(64 << 20, ByteSize::bytes),
-            upstream: upstream(&file.upstream, source, problems),
-            database: database(file.store.url.as_deref(), source, problems),
+            store: store::build(&file.store, &upstream.extra_ca, source, problems),
+            retention: retention(&file.retention, problems),
+            spool: source.in_data_dir("spool"),
+            upstream,
             record: RecordConfig {
                 content,
                 durability: file.record.durability.unwrap_or(Durability::Strict),
                 when_full: file.record.when_full.unwrap_or(WhenFull::Refuse),
+                // Some hundred thousand requests; enough for the outage of a night.
+                spool_max: file.record.spool_max.map_or(1 << 30, |size| size.bytes() as u64),
             },
             identity: identity::build(&file.identity, source, problems),
             admission: AdmissionConfig {
@@ -253,7 +290,12 @@ impl Config {
         let keys = [
             ("bridge.listen", self.listen != other.listen),
             ("metrics.listen", self.metrics_listen != other.metrics_listen),
-            ("store.url", self.database != other.database),
+            ("store.url", self.store != other.store),
+            ("retention", self.retention != other.retention),
+            (
+                "record.spool-max",
+                self.record.spool_max != other.record.spool_max,
+            ),
             (
                 "record.durability",
                 self.record.durability != other.record.durability,
@@ -307,21 +349,21 @@ fn upstream(file: &UpstreamFile, source: &Source, problems: &mut Problems) -> Up
     }
 }
 
-fn database(url: Option<&str>, source: &Source, problems: &mut Problems) -> PathBuf {
-    let url = url.unwrap_or("sqlite:causeway.db");
-    match url.strip_prefix("sqlite:") {
-        Some(path) if !path.is_empty() => source.in_data_dir(path.trim_start_matches("//")),
-        _ => {
-            problems.add(
-                "store.url",
-                format!("`{}` is not supported: write `sqlite:PATH`", shown(url)),
-            );
-            PathBuf::new()
+fn retention(file: &RetentionFile, problems: &mut Problems) -> RetentionConfig {
+    let config = RetentionConfig {
+        content: file.content.map(Span::duration),
+        metadata: file.metadata.map(Span::duration),
+    };
+    for (key, span) in [
+        ("retention.content", config.content),
+        ("retention.metadata", config.metadata),
+    ] {
+        // Requests in flight must not be deleted under their own end.
+        if span.is_some_and(|span| span < SHORTEST_RETENTION) {
+            problems.add(key, "is too short: the shortest is 1h");
         }
     }
+    config
 }
 
-/// A URL's scheme only: the rest may hold a password.
-fn shown(url: &str) -> &str {
-    url.split_once(':').map_or(url, |(scheme, _)| scheme)
-}
+const SHORTEST_RETENTION: Duration = Duration::from_secs(3_600);

@@ -54,12 +54,28 @@ enum Label {
 /// The record queue and its writer.
 #[derive(Clone)]
 pub struct RecordMetrics {
+    /// Starts that were to be recorded.
+    pub started: Counter,
+    /// Ends that were to be recorded.
+    pub ended: Counter,
     /// Events in the queue.
     pub queued: Gauge,
-    /// Events committed.
+    /// Events committed to the store.
     pub written: Counter,
+    /// Events put into the spool.
+    pub spooled: Counter,
+    /// Events of an earlier process found in the spool.
+    pub recovered: Counter,
+    /// Events in the spool.
+    pub in_spool: Gauge,
+    /// Bytes of the spool on disk.
+    pub spool_bytes: Gauge,
+    /// Events of requests that were refused because they could not be recorded.
+    pub refused: Counter,
     /// Events lost.
     pub lost: Counter,
+    /// Events that are in none of these places. Never anything but zero.
+    pub unaccounted: Gauge,
 }
 
 /// Refusals below the level of requests.
@@ -113,9 +129,17 @@ impl Metrics {
             describe();
             let refusals = |reason: &'static str| counter!("causeway_refusals_total", "reason" => reason);
             let record = RecordMetrics {
+                started: counter!("causeway_records_started_total"),
+                ended: counter!("causeway_records_ended_total"),
                 queued: gauge!("causeway_records_queued"),
                 written: counter!("causeway_records_written_total"),
+                spooled: counter!("causeway_records_spooled_total"),
+                recovered: counter!("causeway_records_recovered_total"),
+                in_spool: gauge!("causeway_records_in_spool"),
+                spool_bytes: gauge!("causeway_spool_bytes"),
+                refused: counter!("causeway_records_refused_total"),
                 lost: counter!("causeway_records_lost_total"),
+                unaccounted: gauge!("causeway_records_unaccounted"),
             };
             let wire = WireMetrics {
                 malformed: refusals("malformed_request"),
@@ -357,14 +381,45 @@ fn describe() {
         "causeway_drains",
         "Replies that are read on after their clients have left"
     );
-    describe_gauge!("causeway_records_queued", "Record events waiting for the writer");
-    describe_counter!("causeway_records_written_total", "Record events committed");
-    describe_counter!("causeway_records_lost_total", "Record events lost");
     govern::describe();
+    describe_records();
     describe_gauge!("causeway_provider_info", "Configured provider instances");
     describe_histogram!("gen_ai_client_token_usage", "Tokens of an operation");
     describe_histogram!("gen_ai_server_time_to_first_token", "Time to the first token");
     describe_histogram!("gen_ai_client_operation_duration", "Duration of an operation");
+}
+
+/// started + ended + recovered = written + lost + refused + queued + in the spool, and what the writer holds.
+fn describe_records() {
+    describe_counter!(
+        "causeway_records_started_total",
+        "Starts that were to be recorded"
+    );
+    describe_counter!("causeway_records_ended_total", "Ends that were to be recorded");
+    describe_gauge!("causeway_records_queued", "Record events waiting for the writer");
+    describe_counter!(
+        "causeway_records_written_total",
+        "Record events committed to the store"
+    );
+    describe_counter!(
+        "causeway_records_spooled_total",
+        "Record events put into the spool while the store was away"
+    );
+    describe_counter!(
+        "causeway_records_recovered_total",
+        "Record events of an earlier process found in the spool"
+    );
+    describe_gauge!("causeway_records_in_spool", "Record events waiting in the spool");
+    describe_gauge!("causeway_spool_bytes", "Bytes of the spool");
+    describe_counter!(
+        "causeway_records_refused_total",
+        "Record events of requests refused because they could not be recorded"
+    );
+    describe_counter!("causeway_records_lost_total", "Record events lost");
+    describe_gauge!(
+        "causeway_records_unaccounted",
+        "Record events that are nowhere; anything but 0 is a defect"
+    );
 }
 
 fn describe_upstreams() {

@@ -35,6 +35,13 @@ pub struct Trust {
 }
 
 impl Trust {
+    /// The TLS settings towards a database server.
+    pub(crate) fn for_database(&self) -> ClientConfig {
+        let mut tls = ClientConfig::clone(&self.tls);
+        tls.alpn_protocols = vec![b"postgresql".to_vec()];
+        tls
+    }
+
     /// Loads the system's roots and the certificates in `extra`.
     ///
     /// # Errors

@@ -42,7 +42,7 @@ pub struct Inspection {
 }
 
 /// The result of a tool that the client ran for the model.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ToolResult {
     /// The id of the call that it answers.
     pub call_id: String,
