@@ -6,7 +6,7 @@ use crate::fake::{FakeProvider, Offers};
 use crate::harness::{Gateway, Settings};
 
 /// Every promised name that is there after one AI call, one passed request, one refused CONNECT and one tunnel.
-const PROMISED: [&str; 35] = [
+const PROMISED: [&str; 37] = [
     "causeway_interceptions_total",
     "causeway_interceptions_inflight",
     "causeway_request_duration_seconds",
@@ -32,6 +32,8 @@ const PROMISED: [&str; 35] = [
     "causeway_leaf_cache_total",
     "causeway_records_queued",
     "causeway_records_written_total",
+    "causeway_records_spooled_total",
+    "causeway_records_in_spool",
     "causeway_records_lost_total",
     "causeway_config_last_reload_success_timestamp_seconds",
     "causeway_config_last_reload_successful",
