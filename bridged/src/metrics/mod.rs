@@ -384,8 +384,8 @@ fn describe() {
         "causeway_drains",
         "Replies that are read on after their clients have left"
     );
-    describe_records();
     govern::describe();
+    describe_records();
     describe_gauge!("causeway_provider_info", "Configured provider instances");
     describe_histogram!("gen_ai_client_token_usage", "Tokens of an operation");
     describe_histogram!("gen_ai_server_time_to_first_token", "Time to the first token");

@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 mod audits;
+mod budgets;
 mod lists;
 mod order;
 mod records;
@@ -122,6 +123,10 @@ on_both! {
         pages_neither_skip_nor_repeat
         filters_hold_together
         every_list_is_read_by_an_index
+    ;
+    budgets:
+        sums_of_budgets_add_up_over_processes
+        the_last_use_of_a_token_never_goes_back
     ;
     audits:
         an_audit_names_what_was_changed
