@@ -18,6 +18,7 @@ use crate::metrics::Metrics;
 use crate::record::Recorder;
 use crate::store::{OpenError, Store, StoreError, Writer};
 use crate::token::{self, Tokens};
+use crate::troubles::Troubles;
 use crate::upstream::{Trust, TrustError, Upstream};
 
 /// How often histograms are folded together.
@@ -67,6 +68,8 @@ pub struct App {
     pub recorder: Recorder,
     /// All metrics of the process.
     pub metrics: Metrics,
+    /// Why clients failed lately.
+    pub troubles: Troubles,
     /// Every task.
     pub tracker: TaskTracker,
     /// Cancelled when the process is to end.
@@ -187,6 +190,7 @@ impl App {
             store,
             recorder,
             metrics,
+            troubles: Troubles::default(),
             tracker,
             stopping,
             providers: ArcSwap::from_pointee(providers),

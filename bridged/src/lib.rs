@@ -28,6 +28,7 @@ pub mod serve;
 mod splice;
 pub mod store;
 pub mod token;
+pub mod troubles;
 pub mod upstream;
 mod websocket;
 pub mod wire;

@@ -7,6 +7,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bridged::identity::Identity;
@@ -33,7 +34,7 @@ use crate::refusal::Refusal;
 use crate::reply::Reply;
 use crate::slots::Caller;
 use crate::wire::Wire;
-use crate::{dial, forward, intercept, page, tls, tunnel};
+use crate::{dial, forward, intercept, page, tls, troubles, tunnel};
 
 /// A connection after its CONNECT, with what was sent along with it.
 pub(crate) type Client = Wire;
@@ -60,6 +61,9 @@ pub(crate) async fn serve(proxy: Arc<Proxy>, tcp: TcpStream, door: Door) {
         () = proxy.app.stopping.cancelled() => return,
     };
     if let Ok(Ok((io, protocol))) = opened {
+        if io.begins_with(TLS) {
+            proxy.trouble(door.peer.ip(), "", &troubles::TLS_ON_PLAIN_PORT);
+        }
         speak(proxy, TokioIo::new(io), protocol, door).await;
     }
 }
@@ -91,6 +95,8 @@ async fn opening(mut tcp: TcpStream) -> std::io::Result<(Prefixed<TcpStream>, Pr
     Ok((Prefixed::new(read.freeze(), tcp), protocol))
 }
 
+/// The first byte of a TLS handshake (RFC 8446 section 5.1).
+const TLS: u8 = 0x16;
 /// Room for the head of a usual CONNECT.
 const OPENING: usize = 1 << 10;
 
@@ -161,6 +167,7 @@ fn http2() -> http2::Builder<TokioExecutor> {
 
 async fn answer(proxy: &Arc<Proxy>, request: Request<Incoming>, door: Door) -> Response<Reply> {
     let (peer, version, method) = (door.peer, request.version(), request.method().clone());
+    let host = request.uri().host().map(str::to_owned);
     let served = match Form::of(&request, &door) {
         Form::Connect => Box::pin(connect(proxy, request, door)).await,
         Form::Absolute => Box::pin(forward::forward(proxy, request, peer.ip())).await,
@@ -170,6 +177,7 @@ async fn answer(proxy: &Arc<Proxy>, request: Request<Incoming>, door: Door) -> R
     served.unwrap_or_else(|refusal| {
         proxy.metrics.refused.increment(1);
         proxy.app.metrics.refused(refusal.code());
+        proxy.refused(peer.ip(), host.as_deref(), &refusal);
         let error = &refusal as &dyn std::error::Error;
         tracing::info!(%peer, %method, reason = refusal.code(), error, "request refused");
         refusal.respond(version)
@@ -248,6 +256,8 @@ fn start_interception(
         target,
         identity,
         id: Uuid::now_v7(),
+        peer: door.peer.ip(),
+        asked: AtomicBool::new(false),
     };
     let shared = proxy.clone();
     proxy.app.tracker.spawn(async move {
@@ -270,6 +280,7 @@ async fn start_tunnel(
     // Dialled before the 200, so that the client learns what went wrong.
     let upstream = dial::reach(proxy, target).await?;
     proxy.metrics.tunnelled.increment(1);
+    proxy.reached(door.peer.ip(), &target.host);
     let shared = proxy.clone();
     proxy.app.tracker.spawn(async move {
         if let Some(client) = upgraded(request).await {

@@ -21,6 +21,11 @@ impl<IO> Prefixed<IO> {
         Prefixed { prefix, io }
     }
 
+    /// Whether the bytes that have been read begin with `byte`.
+    pub(crate) fn begins_with(&self, byte: u8) -> bool {
+        self.prefix.first() == Some(&byte)
+    }
+
     /// Puts `bytes` back before everything else.
     pub(crate) fn unread(self, bytes: Bytes) -> Prefixed<IO> {
         // Even an empty one may keep a large buffer alive.

@@ -7,6 +7,7 @@
 mod problem;
 mod query;
 mod records;
+mod troubles;
 
 use std::sync::Arc;
 
@@ -32,6 +33,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/v1/interceptions/{id}", get(records::interception))
         .route("/api/v1/sessions", get(records::sessions))
         .route("/api/v1/sessions/{id}", get(records::session))
+        .route("/api/v1/troubles", get(troubles::list))
         .fallback(|| async { Problem::not_found("there is no such resource") })
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
         .with_state(app)

@@ -187,6 +187,12 @@ impl Metrics {
             .increment(1);
     }
 
+    /// Counts a trouble of a client.
+    pub fn trouble(&self, reason: &'static str) {
+        self.resolve(|| counter!("causeway_troubles_total", "reason" => reason))
+            .increment(1);
+    }
+
     /// The WebSockets of a provider that are open.
     pub fn websockets_open(&self, provider: &Arc<str>) -> Gauge {
         self.resolve(|| gauge!("causeway_websockets_open", "provider" => provider.to_string()))
@@ -300,6 +306,10 @@ fn describe() {
     );
     describe_gauge!("causeway_websockets_open", "WebSockets that are open");
     describe_gauge!("causeway_records_queued", "Record events waiting for the writer");
+    describe_counter!(
+        "causeway_troubles_total",
+        "Connections of clients that failed, by what was noticed"
+    );
     describe_counter!("causeway_records_written_total", "Record events committed");
     describe_counter!("causeway_records_lost_total", "Record events lost");
     describe_gauge!("causeway_provider_info", "Configured provider instances");
