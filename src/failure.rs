@@ -35,6 +35,11 @@ impl Failure {
         }
     }
 
+    /// With another exit code.
+    pub(crate) fn with_code(self, code: u8) -> Failure {
+        Failure { code, ..self }
+    }
+
     /// Prints the failure.
     pub(crate) fn report(&self) -> ExitCode {
         for line in &self.lines {

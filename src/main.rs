@@ -8,6 +8,7 @@ mod bundle;
 mod ca;
 mod check;
 mod cli;
+mod clients;
 mod config;
 mod data_dir;
 mod demo;
@@ -15,7 +16,10 @@ mod env;
 mod failure;
 mod gateway;
 mod logging;
+mod probe;
 mod records;
+mod run;
+mod running;
 mod serve;
 mod table;
 mod token;
@@ -49,6 +53,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Demo(options) => demo::run(&options).await,
             Command::Ca(command) => ca::run(&globals, &command),
             Command::Token(command) => token::run(&globals, command).await,
+            Command::Run(options) => run::run(&globals, &options).await,
+            Command::PrivateGateway => run::private::serve(&globals).await,
             Command::Env(options) => env::run(&globals, &options),
             Command::Check => check::run(&globals),
             Command::Sessions(options) => records::sessions(&globals, options).await,
