@@ -19,8 +19,8 @@ pub(crate) struct Config {
     pub(crate) file: Option<PathBuf>,
 }
 
-const SECTIONS: [&str; 8] = [
-    "proxy", "bridge", "metrics", "ca", "upstream", "store", "record", "provider",
+const SECTIONS: [&str; 9] = [
+    "proxy", "bridge", "metrics", "ca", "upstream", "store", "record", "provider", "price",
 ];
 
 /// Reads and checks the configuration that `globals` name.
@@ -51,6 +51,7 @@ pub(crate) fn read(
         store: source.section("store", &mut problems),
         record: source.section("record", &mut problems),
         providers: source.entries("provider", &mut problems),
+        prices: source.entries("price", &mut problems),
     };
     let proxy: ProxyFile = source.section("proxy", &mut problems);
     let ca: CaFile = source.section("ca", &mut problems);
@@ -67,6 +68,8 @@ pub(crate) fn read(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bridged::config::{Content, OnAbort};
+    use std::time::Duration;
 
     fn problems(text: &str) -> String {
         let folder = tempfile::tempdir().unwrap();
@@ -86,6 +89,52 @@ mod tests {
         assert_eq!(config.bridge.providers.len(), 6);
         assert_eq!(config.bridge.database, Path::new("/data/causeway.db"));
         assert_eq!(config.proxy.ca_key, Path::new("/data/ca.key"));
+    }
+
+    #[test]
+    fn a_providers_own_keys_come_before_the_general_ones() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("causeway.toml");
+        let text = r#"
+            [record]
+            content = "full"
+            [[provider]]
+            name = "openai"
+            record-content = "metadata"
+            on-abort = "drain"
+            drain-max-bytes = "1MiB"
+            [[provider]]
+            name = "copilot"
+            include-usage = true
+            [[price]]
+            model = "gpt-5*"
+            provider = "copilot"
+            input = 1
+            output = 10.5
+        "#;
+        std::fs::write(&path, text).unwrap();
+        let config = read(Some(path), folder.path(), std::iter::empty()).unwrap();
+        let calls = |name: &str| {
+            let mut providers = config.bridge.providers.iter();
+            let found = providers.find(|provider| provider.instance.name.as_str() == name);
+            found.unwrap().calls
+        };
+        let drain = OnAbort::Drain {
+            timeout: Duration::from_secs(60),
+            max_bytes: 1 << 20,
+        };
+        assert_eq!(
+            (calls("openai").content, calls("openai").on_abort),
+            (Content::Metadata, drain)
+        );
+        assert!(calls("openai").include_usage && calls("copilot").include_usage);
+        let business = calls("copilot-business");
+        assert_eq!(
+            (business.content, business.on_abort),
+            (Content::Full, OnAbort::Cancel)
+        );
+        assert!(!business.include_usage && !calls("anthropic").include_usage);
+        assert_eq!(config.bridge.prices.len(), 1);
     }
 
     #[test]
@@ -109,6 +158,14 @@ mod tests {
             name = "twin"
             kind = "openai"
             base-url = "https://api.anthropic.com"
+            [[provider]]
+            name = "anthropic"
+            drain-timeout = "5s"
+            [[price]]
+            model = "gpt-5*"
+            provider = "nobody"
+            input = -1
+            output = 10
             [extra]
             "#,
         );
@@ -123,6 +180,9 @@ mod tests {
             "provider.New One.base-url: is missing",
             "anthropic",
             "twin",
+            "provider.anthropic.drain-timeout: means nothing",
+            "price.gpt-5*.provider: `nobody`",
+            "price.gpt-5*.input: -1 is not a price",
             "extra: unknown section",
         ] {
             assert!(text.contains(part), "{part} is not in:\n{text}");

@@ -36,6 +36,7 @@ pub(crate) async fn sessions(globals: &Globals, options: SessionsOptions) -> Res
         "REQS",
         "IN",
         "OUT",
+        "COST",
         "TOOLS",
         "SESSION",
         "LAST PROMPT",
@@ -49,6 +50,7 @@ pub(crate) async fn sessions(globals: &Globals, options: SessionsOptions) -> Res
             row.interceptions.to_string(),
             (row.usage.input + row.usage.cache_read + row.usage.cache_write).to_string(),
             row.usage.output.to_string(),
+            cost(row.cost_micros, row.unpriced + row.unmetered > 0),
             row.tool_calls.to_string(),
             row.id.clone(),
             cut(row.last_prompt.as_deref().unwrap_or("-"), 48),
@@ -110,6 +112,15 @@ fn print_json(value: &impl Serialize) {
     println!("{}", serde_json::to_string_pretty(value).unwrap_or_default());
 }
 
+/// An amount of the prices' currency; `+` where some of it is not known, `-` where none is.
+fn cost(micros: Option<i64>, has_gaps: bool) -> String {
+    let Some(micros) = micros else {
+        return "-".to_owned();
+    };
+    let gap = if has_gaps { "+" } else { "" };
+    format!("{}.{:06}{gap}", micros / 1_000_000, micros % 1_000_000)
+}
+
 fn line(name: &str, value: impl Into<Option<String>>) {
     if let Some(value) = value.into() {
         println!("{name:<13}{}", printable(&value));
@@ -129,6 +140,8 @@ fn print_interception(row: &InterceptionRow) {
             row.client_version.as_deref().unwrap_or_default()
         ),
     );
+    line("agent", row.agent_id.clone());
+    line("parent agent", row.parent_agent_id.clone());
     line(
         "provider",
         format!("{} ({}, {})", row.provider, row.api, row.mode),
@@ -157,15 +170,7 @@ fn print_interception(row: &InterceptionRow) {
     );
     line("error", row.error_message.clone());
     line("finished by", row.finish_reason.clone());
-    for usage in &row.usage {
-        line(
-            "tokens",
-            format!(
-                "{} in, {} out, {} cache read, {} cache written ({})",
-                usage.input, usage.output, usage.cache_read, usage.cache_write, usage.source
-            ),
-        );
-    }
+    print_usage(row);
     line("prompt", row.prompt.clone());
     for call in &row.tool_calls {
         line("tool call", format!("{} {}", call.name, call.arguments));
@@ -174,6 +179,28 @@ fn print_interception(row: &InterceptionRow) {
         line("thought", thought.text.clone());
     }
     line("output", row.output.clone());
+}
+
+fn print_usage(row: &InterceptionRow) {
+    for usage in &row.usage {
+        line(
+            "tokens",
+            format!(
+                "{} in, {} out, {} cache read, {} cache written ({})",
+                usage.input, usage.output, usage.cache_read, usage.cache_write, usage.source
+            ),
+        );
+        let unpriced = || "unpriced".to_owned();
+        line(
+            "cost",
+            usage
+                .cost_micros
+                .map_or_else(unpriced, |micros| cost(Some(micros), false)),
+        );
+    }
+    if row.usage.is_empty() {
+        line("tokens", row.usage_source.map(str::to_owned));
+    }
 }
 
 async fn print_session(store: &Store, session: &SessionRow, threads: &[ThreadRow]) -> Result<(), Failure> {
@@ -188,6 +215,15 @@ async fn print_session(store: &Store, session: &SessionRow, threads: &[ThreadRow
     line(
         "tokens",
         format!("{} in, {} out", session.usage.input, session.usage.output),
+    );
+    line(
+        "cost",
+        format!(
+            "{} ({} requests unpriced, {} of unknown usage)",
+            cost(session.cost_micros, false),
+            session.unpriced,
+            session.unmetered
+        ),
     );
     for thread in threads {
         println!(

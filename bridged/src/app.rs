@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use providers::{Endpoint, ErrorShape, Registry, RegistryProblem};
+use providers::{Endpoint, ErrorShape, Prices, Registry, RegistryProblem};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -66,6 +66,8 @@ pub struct App {
     pub store: Store,
     /// The way into the store for requests.
     pub recorder: Recorder,
+    /// What tokens cost.
+    pub prices: Arc<Prices>,
     /// All metrics of the process.
     pub metrics: Metrics,
     /// Why clients failed lately.
@@ -184,6 +186,7 @@ impl App {
         )?;
         let recorder = Recorder::new(queue, config.record, metrics.record.clone(), tracker.clone());
         let app = Arc::new(App {
+            prices: Arc::new(Prices::new(config.prices.clone())),
             tokens: Tokens::load(store.clone()).await?,
             config,
             clock,

@@ -217,7 +217,7 @@ async fn bridge(
     let sent = send::send(app, upstream, route, call, recording.id()).await;
     recording.waited(sending.elapsed());
     match answered(app, upstream, sent) {
-        Ok(response) => Ok(reply::relay(app, upstream, response, recording)),
+        Ok(response) => Ok(reply::relay(upstream, response, recording)),
         Err(refusal) => Err(send::fail(recording, refusal).await),
     }
 }

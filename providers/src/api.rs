@@ -13,6 +13,12 @@ stored_enum! {
         Messages = 3, "messages";
         /// Legacy text completions, which Copilot uses for inline suggestions.
         Completions = 4, "completions";
+        /// OpenAI embeddings. What is embedded is no prompt.
+        Embeddings = 5, "embeddings";
+        /// Counting the tokens of a request that is not made: it uses none, but its content leaves the house.
+        CountTokens = 6, "count_tokens";
+        /// OpenAI's compaction of a conversation: a model reads it, the user asked nothing.
+        Compact = 7, "responses_compact";
     }
 }
 

@@ -1,7 +1,7 @@
 //! Which client sent a request, in which version and session, told from its headers.
 //!
 //! An open list: rules are data, the first that fits wins, what fits none is `Unknown`. A session id comes only
-//! from the headers of the client that was recognised, never by another client's rule.
+//! from the headers of the client that was recognised, never by another client's rule; so do the ids of sub-agents.
 
 mod rules;
 
@@ -19,6 +19,10 @@ pub struct Client {
     pub version: Option<String>,
     /// Its own id of the session, if it sends one.
     pub session_id: Option<String>,
+    /// Its own id of the sub-agent that asks, if one does.
+    pub agent_id: Option<String>,
+    /// The agent that started that sub-agent, if it says so.
+    pub parent_agent_id: Option<String>,
 }
 
 /// The name of a client that no rule knows.
@@ -38,9 +42,8 @@ pub fn detect(headers: &HeaderMap) -> Client {
         .or_else(|| sdk(headers, agent))
         .or_else(|| first_fit(LIBRARIES, headers, agent))
         .unwrap_or_else(|| Client {
-            name: UNKNOWN,
             version: product_version(agent),
-            session_id: None,
+            ..Client::named(UNKNOWN)
         })
 }
 
@@ -48,14 +51,28 @@ fn first_fit(rules: &[Rule], headers: &HeaderMap, agent: &str) -> Option<Client>
     let rule = rules
         .iter()
         .find(|rule| rule.marks.iter().any(|mark| mark.fits(headers, agent)))?;
+    let first = |names: &[&str]| names.iter().find_map(|name| session_id(text(headers, name)?));
+    let session_id = first(rule.sessions);
     Some(Client {
-        name: rule.name,
         version: rule.version(headers, agent),
-        session_id: rule
-            .sessions
-            .iter()
-            .find_map(|name| session_id(text(headers, name)?)),
+        // The main agent may bear the session's name.
+        agent_id: first(rule.agents).filter(|id| session_id.as_ref() != Some(id)),
+        session_id,
+        parent_agent_id: first(rule.parents),
+        ..Client::named(rule.name)
     })
+}
+
+impl Client {
+    const fn named(name: &'static str) -> Client {
+        Client {
+            name,
+            version: None,
+            session_id: None,
+            agent_id: None,
+            parent_agent_id: None,
+        }
+    }
 }
 
 /// The generated SDKs of both vendors name their language in a header and the vendor in the user agent.
@@ -70,9 +87,8 @@ fn sdk(headers: &HeaderMap, agent: &str) -> Option<Client> {
     };
     let version = text(headers, "x-stainless-package-version").and_then(version);
     Some(Client {
-        name,
         version,
-        session_id: None,
+        ..Client::named(name)
     })
 }
 

@@ -19,7 +19,7 @@ impl ErrorShape {
     /// The shape that an API's own clients expect, whoever serves it.
     pub(crate) const fn of(endpoint: Endpoint) -> ErrorShape {
         match endpoint {
-            Endpoint::Bridged(Api::Messages) => ErrorShape::Anthropic,
+            Endpoint::Bridged(Api::Messages | Api::CountTokens) => ErrorShape::Anthropic,
             _ => ErrorShape::OpenAi,
         }
     }

@@ -38,6 +38,12 @@ pub trait Kind: fmt::Debug + Send + Sync + 'static {
         426
     }
 
+    /// Whether its streams of choices report their usage when `stream_options.include_usage` asks for it, and only
+    /// then.
+    fn takes_include_usage(&self) -> bool {
+        false
+    }
+
     /// Whether clients put the version into their base URL, so that a leading `/v1` in base-URL mode is theirs.
     fn versioned_base(&self) -> bool {
         false

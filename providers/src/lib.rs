@@ -5,7 +5,8 @@
 //! clock, configuration files and policy. Everything read is hostile: nothing panics, nothing grows without a
 //! bound, nothing takes quadratic time.
 //!
-//! A request passes through [`Registry`] (route), [`decode_body`] and [`inspect()`] (request), [`Tap`] (reply).
+//! A request passes through [`Registry`] (route), [`decode_body`] and [`inspect()`] (request), [`Tap`] (reply) and
+//! [`Prices`] (cost).
 //! A new protocol is one file under `kinds/`, one line in [`kind`](mod@kind)'s table and one folder of fixtures.
 
 pub mod api;
@@ -19,6 +20,7 @@ mod json;
 pub mod kind;
 mod kinds;
 mod path;
+pub mod prices;
 pub mod registry;
 pub mod route;
 pub mod simulated;
@@ -37,6 +39,7 @@ pub use instance::{
     builtin,
 };
 pub use kind::{KeyHeader, Kind, Transport, kind, kind_names};
+pub use prices::{OwnPrice, Price, Priced, Prices, Rate};
 pub use registry::{Registry, RegistryProblem};
 pub use route::{NamedRouteError, Route, Target};
 pub use simulated::{SimulatedReply, simulate};

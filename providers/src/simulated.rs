@@ -5,6 +5,7 @@
 
 mod chat;
 mod completions;
+mod counted;
 mod messages;
 mod responses;
 
@@ -68,6 +69,9 @@ pub fn simulate(
         (Api::Responses, false) => document(&responses::document(&script)),
         (Api::Messages, true) => stream(messages::events(&script)),
         (Api::Messages, false) => document(&messages::document(&script)),
+        (Api::Embeddings, _) => document(&counted::embeddings(&script)),
+        (Api::CountTokens, _) => document(&counted::tokens(&script)),
+        (Api::Compact, _) => document(&counted::compaction(&script)),
     }
 }
 

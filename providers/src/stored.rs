@@ -1,8 +1,9 @@
 //! One macro for enums that go into the store and into labels: each variant has a name and a stable number.
 //!
-//! Numbers are written to databases: a variant may be added, its number never changes or is used again.
+//! The bridge defines its own with it. Numbers are written to databases: a variant may be added, its number never changes or is used again.
 
 /// Defines a field-less enum with `ALL`, `as_str`, `parse`, `code` and `from_code`.
+#[macro_export]
 macro_rules! stored_enum {
     (
         $(#[$meta:meta])*
@@ -86,7 +87,7 @@ mod tests {
 
     #[test]
     fn stored_numbers_never_change() {
-        assert_eq!(Api::ALL.map(Api::code), [1, 2, 3, 4]);
+        assert_eq!(Api::ALL.map(Api::code), [1, 2, 3, 4, 5, 6, 7]);
         assert_eq!(UsageSource::ALL.map(UsageSource::code), [0, 1, 2, 3]);
         assert_eq!(ToolKind::ALL.map(ToolKind::code), [1, 2, 3, 4]);
         assert_eq!(ThoughtSource::ALL.map(ThoughtSource::code), [1, 2, 3]);

@@ -4,6 +4,8 @@
 //! `Problems`: every problem found, each with its file, key path and cure. Holding a `Config` is proof that
 //! it was checked. Defaults sit beside their reasons in the conversions here.
 
+mod calls;
+mod price;
 mod provider;
 mod scalar;
 mod source;
@@ -12,8 +14,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use providers::OwnPrice;
 use serde::Deserialize;
 
+pub use calls::{CallConfig, OnAbort, OnAbortFile};
+pub use price::PriceFile;
 pub use provider::{Byok, ProviderConfig, ProviderFile, WebSockets};
 pub use scalar::{ByteSize, Span};
 pub use source::{ConfigError, Problems, Source};
@@ -117,6 +122,8 @@ pub struct File {
     pub record: RecordFile,
     /// `[[provider]]`
     pub providers: Vec<ProviderFile>,
+    /// `[[price]]`
+    pub prices: Vec<PriceFile>,
 }
 
 /// How providers are reached.
@@ -160,12 +167,16 @@ pub struct Config {
     pub record: RecordConfig,
     /// The provider instances, built-in ones first.
     pub providers: Vec<ProviderConfig>,
+    /// The operator's own prices.
+    pub prices: Vec<OwnPrice>,
 }
 
 impl Config {
     /// Turns the text into what runs. Problems are added to `problems`; the result is meant to be used only
     /// when there are none.
     pub fn build(file: &File, source: &Source, problems: &mut Problems) -> Config {
+        let content = file.record.content.unwrap_or(Content::Prompts);
+        let providers = provider::build(&file.providers, content, source, problems);
         Config {
             listen: address(
                 file.bridge.listen.as_deref(),
@@ -184,11 +195,12 @@ impl Config {
             upstream: upstream(&file.upstream, source, problems),
             database: database(file.store.url.as_deref(), source, problems),
             record: RecordConfig {
-                content: file.record.content.unwrap_or(Content::Prompts),
+                content,
                 durability: file.record.durability.unwrap_or(Durability::Strict),
                 when_full: file.record.when_full.unwrap_or(WhenFull::Refuse),
             },
-            providers: provider::build(&file.providers, source, problems),
+            prices: price::build(&file.prices, &providers, problems),
+            providers,
         }
     }
 }

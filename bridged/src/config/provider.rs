@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use providers::{BaseUrl, HostClaim, Instance, ProviderName, Registry};
 use serde::Deserialize;
 
+use super::calls::{CallConfig, OnAbortFile};
 use super::source::{Problems, Source};
+use super::{ByteSize, Content, Span};
 use crate::secret::Secret;
 
 /// One `[[provider]]` entry as it stands in the text. What an override leaves out stays as built in.
@@ -32,6 +34,16 @@ pub struct ProviderFile {
     /// Whether WebSockets are relayed: `true` all, `false` none; left out, all but those of AI calls, which would
     /// go unrecorded. A refusal has the status on which the clients fall back to plain requests.
     pub websockets: Option<bool>,
+    /// Whether streams are asked for usage that their clients did not ask for.
+    pub include_usage: Option<bool>,
+    /// What becomes of a reply when its client leaves: `cancel` or `drain`.
+    pub on_abort: Option<OnAbortFile>,
+    /// Longest time of a drain.
+    pub drain_timeout: Option<Span>,
+    /// Most bytes of a drain.
+    pub drain_max_bytes: Option<ByteSize>,
+    /// How much text is recorded, where that differs from `record.content`.
+    pub record_content: Option<Content>,
     /// `false` switches the instance off.
     pub enabled: Option<bool>,
 }
@@ -84,17 +96,20 @@ pub struct ProviderConfig {
     pub keys: Vec<Secret>,
     /// Which WebSockets are relayed.
     pub websockets: WebSockets,
+    /// How its AI calls are read.
+    pub calls: CallConfig,
 }
 
 /// Lays `entries` over the built-in instances and checks the whole.
 pub(super) fn build(
     entries: &[ProviderFile],
+    content: Content,
     source: &Source,
     problems: &mut Problems,
 ) -> Vec<ProviderConfig> {
     let mut built: Vec<(ProviderConfig, bool)> = providers::builtin()
         .into_iter()
-        .map(|instance| (bare(instance), true))
+        .map(|instance| (bare(instance, content), true))
         .collect();
     let mut seen = HashSet::new();
     for entry in entries {
@@ -113,7 +128,7 @@ pub(super) fn build(
                 *on = enabled;
             }
             None => {
-                if let Some(config) = added(entry, &key, source, problems) {
+                if let Some(config) = added(entry, &key, (content, source), problems) {
                     built.push((config, enabled));
                 }
             }
@@ -132,8 +147,9 @@ pub(super) fn build(
     running
 }
 
-fn bare(instance: Instance) -> ProviderConfig {
+fn bare(instance: Instance, content: Content) -> ProviderConfig {
     ProviderConfig {
+        calls: CallConfig::default_of(instance.kind, content),
         instance,
         connect_to: None,
         byok: Byok::Allow,
@@ -145,7 +161,7 @@ fn bare(instance: Instance) -> ProviderConfig {
 fn added(
     entry: &ProviderFile,
     key: &str,
-    source: &Source,
+    (content, source): (Content, &Source),
     problems: &mut Problems,
 ) -> Option<ProviderConfig> {
     let name = ProviderName::parse(&entry.name)
@@ -185,12 +201,13 @@ fn added(
     } else {
         HostClaim::parse(&base_url.host).into_iter().collect()
     };
-    let mut config = bare(Instance {
+    let instance = Instance {
         name,
         kind,
         base_url,
         hosts,
-    });
+    };
+    let mut config = bare(instance, content);
     overlay(&mut config, entry, key, source, problems);
     Some(config)
 }
@@ -233,6 +250,8 @@ fn overlay(
         Some(false) => WebSockets::None,
         None => config.websockets,
     };
+    let content = config.calls.content;
+    config.calls = CallConfig::overlaid(entry, config.instance.kind, content, (key, problems));
     config.keys.extend(
         entry
             .keys

@@ -13,7 +13,7 @@ use crate::clock::Micros;
 use crate::credential::Credential;
 use crate::headers;
 use crate::identity::Identity;
-use crate::record::{Finish, Mode, Outcome, Recording, Started};
+use crate::record::{Finish, Mode, Outcome, Pricing, Recording, Started};
 use crate::refusal::Refusal;
 use crate::upstream::Upstream;
 
@@ -79,49 +79,32 @@ pub(super) async fn record(
     call: &mut Call,
     credential: Credential,
 ) -> Result<Recording, Refusal> {
-    // One HTTP request is one interception: the id that the client sees finds its record.
-    let id = call.request_id;
-    let inspection = &mut call.inspection;
     let metrics = app.metrics.call(
         &upstream.name,
         call.api,
-        inspection.model.as_deref(),
+        call.inspection.model.as_deref(),
         call.client.name,
     );
-    if inspection.prompt.is_some() {
+    if call.inspection.prompt.is_some() {
         metrics.prompted();
     }
-    let started = Started {
-        id,
-        request_id: call.request_id,
-        connect_id: call.connect_id,
-        user: call.identity.user.clone(),
+    let started = started(upstream, call, credential);
+    let recorder = app.recorder.keeping(upstream.calls.content);
+    let pricing = Pricing {
+        prices: app.prices.clone(),
         provider: upstream.name.clone(),
         kind: upstream.instance.kind.name(),
-        api: call.api,
-        model: inspection.model.clone(),
-        client: call.client.name,
-        client_version: call.client.version.take(),
-        user_agent: call.user_agent.take(),
-        session_id: call.client.session_id.take().or(inspection.session_id.take()),
-        mode: call.mode,
-        credential: credential.kind,
-        credential_hint: credential.hint,
-        stream: inspection.stream,
-        request_bytes: call.body.len() as u64,
-        started_at: call.date,
-        prompt: inspection.prompt.clone(),
-        prompt_truncated: inspection.prompt_truncated,
-        tool_results: std::mem::take(&mut inspection.tool_results),
+        asked: started.model.clone(),
     };
     let mut recording = Recording::open(
-        app.recorder.clone(),
+        recorder.clone(),
         app.clock.clone(),
         metrics,
-        (id, call.api),
+        (started.id, call.api),
         call.arrived,
     );
-    match app.recorder.start(started).await {
+    recording.priced_by(pricing);
+    match recorder.start(started).await {
         Ok(()) => Ok(recording),
         Err(error) => {
             let refusal = Refusal::Unrecordable(error);
@@ -133,6 +116,37 @@ pub(super) async fn record(
             ));
             Err(refusal)
         }
+    }
+}
+
+/// The beginning of a call's record; what only the record needs is taken out of the call.
+fn started(upstream: &Upstream, call: &mut Call, credential: Credential) -> Started {
+    let inspection = &mut call.inspection;
+    Started {
+        // One HTTP request is one interception: the id that the client sees finds its record.
+        id: call.request_id,
+        request_id: call.request_id,
+        connect_id: call.connect_id,
+        user: call.identity.user.clone(),
+        provider: upstream.name.clone(),
+        kind: upstream.instance.kind.name(),
+        api: call.api,
+        model: inspection.model.clone(),
+        client: call.client.name,
+        client_version: call.client.version.take(),
+        user_agent: call.user_agent.take(),
+        session_id: call.client.session_id.take().or(inspection.session_id.take()),
+        agent_id: call.client.agent_id.take(),
+        parent_agent_id: call.client.parent_agent_id.take(),
+        mode: call.mode,
+        credential: credential.kind,
+        credential_hint: credential.hint,
+        stream: inspection.stream,
+        request_bytes: call.body.len() as u64,
+        started_at: call.date,
+        prompt: inspection.prompt.clone(),
+        prompt_truncated: inspection.prompt_truncated,
+        tool_results: std::mem::take(&mut inspection.tool_results),
     }
 }
 

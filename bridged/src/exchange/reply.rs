@@ -2,9 +2,8 @@
 
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use http::{Response, Version, response};
-use providers::{Api, ReplyHead, Tap, TapLimits};
+use providers::{ReplyHead, Tap, TapLimits};
 
-use crate::app::App;
 use crate::body::ReplyBody;
 use crate::config::Content;
 use crate::headers;
@@ -14,20 +13,19 @@ use crate::upstream::{Upstream, UpstreamBody};
 
 /// The client's reply: the head at once, the body through the tap.
 pub(super) fn relay(
-    app: &App,
     upstream: &Upstream,
     response: Response<UpstreamBody>,
     mut recording: Recording,
 ) -> Response<ReplyBody> {
     let status = response.status();
     recording.answered(status.as_u16());
-    let tap = tap(app, recording.api(), &response);
+    let tap = tap(&recording, &response);
     let (parts, body) = to_client(response);
     let relay = Relay::new(body, tap, recording, status.is_success(), upstream.idle_timeout());
     Response::from_parts(parts, ReplyBody::Tapped(Box::new(relay)))
 }
 
-fn tap(app: &App, api: Api, response: &Response<UpstreamBody>) -> Tap {
+fn tap(recording: &Recording, response: &Response<UpstreamBody>) -> Tap {
     let text = |name| {
         response
             .headers()
@@ -39,9 +37,9 @@ fn tap(app: &App, api: Api, response: &Response<UpstreamBody>) -> Tap {
         content_type: text(CONTENT_TYPE),
         content_encoding: text(CONTENT_ENCODING),
     };
-    let keep_output = app.recorder.config().content == Content::Full;
+    let keep_output = recording.content() == Content::Full;
     Tap::new(
-        api,
+        recording.api(),
         &head,
         TapLimits {
             keep_output,

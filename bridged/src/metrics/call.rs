@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
-use providers::{Api, ReplyFacts, Usage};
+use providers::{Api, ReplyFacts, Usage, UsageSource};
 
 use crate::record::Outcome;
 
@@ -26,6 +26,9 @@ pub(super) struct CallHandles {
     overhead: Histogram,
     first_token: Histogram,
     tokens: [Counter; 5],
+    sources: [(UsageSource, Counter); 4],
+    cost: Counter,
+    unpriced: Counter,
     prompts: Counter,
     tool_calls: Counter,
     gen_ai: GenAi,
@@ -51,6 +54,11 @@ impl CallHandles {
             (outcome, counter)
         };
         let tokens = |kind: &'static str| counter!("causeway_tokens_total", "provider" => provider(), "model" => model(), "type" => kind);
+        let source = |source: UsageSource| {
+            let counter =
+                counter!("causeway_usage_total", "provider" => provider(), "source" => source.as_str());
+            (source, counter)
+        };
         CallHandles {
             inflight: gauge!("causeway_interceptions_inflight", "provider" => provider()),
             outcomes: [
@@ -64,6 +72,9 @@ impl CallHandles {
             overhead: histogram!("causeway_overhead_seconds", "provider" => provider(), "api" => api),
             first_token: histogram!("causeway_time_to_first_token_seconds", "provider" => provider(), "api" => api),
             tokens: ["input", "output", "cache_read", "cache_write", "reasoning"].map(tokens),
+            sources: UsageSource::ALL.map(source),
+            cost: counter!("causeway_cost_micros_total", "provider" => provider(), "model" => model()),
+            unpriced: counter!("causeway_unpriced_total", "provider" => provider(), "model" => model()),
             prompts: counter!("causeway_prompts_total", "provider" => provider(), "client" => key.client),
             tool_calls: counter!("causeway_tool_calls_total", "provider" => provider()),
             gen_ai: GenAi::new(key),
@@ -98,6 +109,23 @@ impl GenAi {
     }
 }
 
+/// How a call ended.
+#[derive(Debug)]
+pub struct CallEnd<'a> {
+    /// The outcome.
+    pub outcome: Outcome,
+    /// From the request's head to the end.
+    pub total: Duration,
+    /// The part of it that the gateway itself took.
+    pub overhead: Duration,
+    /// From the request's head to the first content.
+    pub first_token: Option<Duration>,
+    /// What the tap learned.
+    pub facts: Option<&'a ReplyFacts>,
+    /// What the tokens cost, if they have a price.
+    pub cost_micros: Option<i64>,
+}
+
 /// One call's view of its metrics: keeps the in-flight gauge right whatever happens.
 pub struct CallMetrics {
     handles: Arc<CallHandles>,
@@ -130,30 +158,39 @@ impl CallMetrics {
     }
 
     /// The call ended.
-    pub fn ended(
-        &self,
-        outcome: Outcome,
-        total: Duration,
-        overhead: Duration,
-        first_token: Option<Duration>,
-        facts: Option<&ReplyFacts>,
-    ) {
+    pub fn ended(&self, end: &CallEnd<'_>) {
         let handles = &self.handles;
-        if let Some((_, counter)) = handles.outcomes.iter().find(|(known, _)| *known == outcome) {
-            counter.increment(1);
-        }
-        handles.duration.record(total);
-        handles.overhead.record(overhead);
-        handles.gen_ai.duration.record(total);
-        if let Some(after) = first_token {
+        increment(&handles.outcomes, end.outcome);
+        handles.duration.record(end.total);
+        handles.overhead.record(end.overhead);
+        handles.gen_ai.duration.record(end.total);
+        if let Some(after) = end.first_token {
             handles.first_token.record(after);
             handles.gen_ai.first_token.record(after);
         }
-        if let Some(facts) = facts {
+        if let Some(facts) = end.facts {
             handles.tool_calls.increment(facts.tool_calls.len() as u64);
-            if let Some(usage) = &facts.usage {
+        }
+        match end
+            .facts
+            .and_then(|facts| Some((facts.usage.as_ref()?, facts.usage_source)))
+        {
+            Some((usage, source)) => {
+                increment(&handles.sources, source);
                 self.used(usage);
+                self.paid(end.cost_micros);
             }
+            None if matches!(end.outcome, Outcome::Completed | Outcome::Aborted) => {
+                increment(&handles.sources, UsageSource::Unknown);
+            }
+            None => {}
+        }
+    }
+
+    fn paid(&self, cost_micros: Option<i64>) {
+        match cost_micros {
+            Some(cost) => self.handles.cost.increment(cost.unsigned_abs()),
+            None => self.handles.unpriced.increment(1),
         }
     }
 
@@ -174,6 +211,13 @@ impl CallMetrics {
             self.handles.gen_ai.input.record(input as f64);
             self.handles.gen_ai.output.record(usage.output as f64);
         }
+    }
+}
+
+/// Counts one more of `which`.
+fn increment<T: Copy + PartialEq>(counters: &[(T, Counter)], which: T) {
+    if let Some((_, counter)) = counters.iter().find(|(known, _)| *known == which) {
+        counter.increment(1);
     }
 }
 

@@ -15,7 +15,7 @@ use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, describ
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use providers::Api;
 
-pub use call::CallMetrics;
+pub use call::{CallEnd, CallMetrics};
 use call::{CallHandles, CallKey};
 use labels::ModelLabels;
 
@@ -284,10 +284,18 @@ fn describe() {
         "causeway_time_to_first_token_seconds",
         "From the request's head to the first content"
     );
-    describe_counter!("causeway_tokens_total", "Tokens that providers reported");
+    describe_counter!("causeway_tokens_total", "Tokens, reported or estimated");
     describe_counter!(
         "causeway_cost_micros_total",
         "Cost in millionths of the price table's currency"
+    );
+    describe_counter!(
+        "causeway_unpriced_total",
+        "Replies whose tokens are known and have no price"
+    );
+    describe_counter!(
+        "causeway_usage_total",
+        "Replies by where their count of tokens comes from"
     );
     describe_counter!("causeway_prompts_total", "User prompts");
     describe_counter!("causeway_tool_calls_total", "Tool calls that models asked for");

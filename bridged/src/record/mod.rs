@@ -4,83 +4,59 @@
 //! ended. `Recorder` queues them for the store's one writer; a `Recording` is one request's open record and ends
 //! it as aborted when it is dropped unfinished. Invariant: every `Started` is followed by exactly one `Ended`.
 
+mod pricing;
 mod recorder;
 mod recording;
 
 use std::sync::Arc;
 
-use providers::{Api, ReplyFacts, ToolResult};
+use providers::{Api, ReplyFacts, ToolResult, stored_enum};
 use serde::Serialize;
 use uuid::Uuid;
 
 use crate::clock::Micros;
 
+pub use pricing::Pricing;
 pub use recorder::{Job, QUEUE, RecordError, Recorder};
 pub use recording::{Finish, Recording};
 
-/// How a request reached the gateway.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// Through the intercepting proxy.
-    Proxy,
-    /// At the bridge's own address.
-    BaseUrl,
+stored_enum! {
+    /// How a request reached the gateway.
+    pub enum Mode {
+        /// Through the intercepting proxy.
+        Proxy = 1, "proxy";
+        /// At the bridge's own address.
+        BaseUrl = 2, "base_url";
+    }
 }
 
-/// Whose credential went to the upstream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CredentialKind {
-    /// None.
-    None,
-    /// The user's own.
-    Byok,
-    /// The gateway's.
-    Central,
+stored_enum! {
+    /// Whose credential went to the upstream.
+    pub enum CredentialKind {
+        /// None.
+        None = 0, "none";
+        /// The user's own.
+        Byok = 1, "byok";
+        /// The gateway's.
+        Central = 2, "central";
+    }
 }
 
-/// How an interception ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// The client has the whole reply.
-    Completed,
-    /// The upstream failed, or answered with an error.
-    Failed,
-    /// The gateway answered in the upstream's place.
-    Refused,
-    /// The client left, or the gateway ended, before the reply did.
-    Aborted,
+stored_enum! {
+    /// How an interception ended.
+    #[derive(Serialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum Outcome {
+        /// The client has the whole reply.
+        Completed = 1, "completed";
+        /// The upstream failed, or answered with an error.
+        Failed = 2, "failed";
+        /// The gateway answered in the upstream's place.
+        Refused = 3, "refused";
+        /// The client left, or the gateway ended, before the reply did.
+        Aborted = 4, "aborted";
+    }
 }
-
-macro_rules! stored {
-    ($type:ty { $($variant:ident = $code:literal, $text:literal;)+ }) => {
-        impl $type {
-            /// The name in the API and in metrics.
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $text,)+ }
-            }
-
-            /// The number in the store, which never changes its meaning.
-            pub const fn code(self) -> u8 {
-                match self { $(Self::$variant => $code,)+ }
-            }
-
-            /// The value stored as `code`.
-            pub const fn from_code(code: u8) -> Option<Self> {
-                match code { $($code => Some(Self::$variant),)+ _ => None }
-            }
-
-            /// The value named `text`.
-            pub fn parse(text: &str) -> Option<Self> {
-                match text { $($text => Some(Self::$variant),)+ _ => None }
-            }
-        }
-    };
-}
-
-stored!(Mode { Proxy = 1, "proxy"; BaseUrl = 2, "base_url"; });
-stored!(CredentialKind { None = 0, "none"; Byok = 1, "byok"; Central = 2, "central"; });
-stored!(Outcome { Completed = 1, "completed"; Failed = 2, "failed"; Refused = 3, "refused"; Aborted = 4, "aborted"; });
 
 /// The beginning of an interception.
 #[derive(Debug)]
@@ -109,6 +85,10 @@ pub struct Started {
     pub user_agent: Option<String>,
     /// The client's own session id.
     pub session_id: Option<String>,
+    /// The client's own id of the sub-agent that asks.
+    pub agent_id: Option<String>,
+    /// The client's own id of the agent that started that one.
+    pub parent_agent_id: Option<String>,
     /// How the request came in.
     pub mode: Mode,
     /// Whose credential goes upstream.
@@ -154,6 +134,8 @@ pub struct Ended {
     pub retries: u32,
     /// What the tap learned.
     pub facts: Option<ReplyFacts>,
+    /// What the tokens cost in millionths of the price's currency; `None` where nothing has a price.
+    pub cost_micros: Option<i64>,
 }
 
 /// One step of an interception on its way to the store.

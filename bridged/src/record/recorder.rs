@@ -74,6 +74,14 @@ impl Recorder {
         &self.config
     }
 
+    /// The same recorder for calls of which so much text is kept.
+    #[must_use]
+    pub fn keeping(&self, content: Content) -> Recorder {
+        let mut recorder = self.clone();
+        recorder.config.content = content;
+        recorder
+    }
+
     /// Records the beginning of an interception; in strict mode waits until it is committed.
     ///
     /// # Errors

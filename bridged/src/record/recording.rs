@@ -11,9 +11,10 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{Ended, Outcome, Recorder};
+use super::{Ended, Outcome, Pricing, Recorder};
 use crate::clock::{Clock, Micros};
-use crate::metrics::CallMetrics;
+use crate::config::Content;
+use crate::metrics::{CallEnd, CallMetrics};
 
 /// How a request ended, as far as the one who ends it knows.
 #[derive(Debug)]
@@ -46,9 +47,12 @@ pub struct Recording {
     recorder: Recorder,
     clock: Clock,
     metrics: CallMetrics,
+    pricing: Option<Pricing>,
     id: Uuid,
     api: Api,
     started: Instant,
+    /// When the client left, if it did not wait for the end.
+    left: Option<(Micros, Duration)>,
     waited: Duration,
     first_token: Option<(Micros, Duration)>,
     status: Option<u16>,
@@ -71,9 +75,11 @@ impl Recording {
             recorder,
             clock,
             metrics,
+            pricing: None,
             id,
             api,
             started,
+            left: None,
             waited: Duration::ZERO,
             first_token: None,
             status: None,
@@ -81,6 +87,21 @@ impl Recording {
             retries: 0,
             open: true,
         }
+    }
+
+    /// Says whose prices apply; without this the call ends unpriced.
+    pub fn priced_by(&mut self, pricing: Pricing) {
+        self.pricing = Some(pricing);
+    }
+
+    /// How much text is kept of the call.
+    pub fn content(&self) -> Content {
+        self.recorder.config().content
+    }
+
+    /// Notes that the client is gone: for it the call ends now, whatever the record still waits for.
+    pub fn client_left(&mut self) {
+        self.left = Some((self.clock.micros(), self.started.elapsed()));
     }
 
     /// The interception's id.
@@ -131,16 +152,21 @@ impl Recording {
         if !std::mem::replace(&mut self.open, false) {
             return None;
         }
-        let total = self.started.elapsed();
+        let (ended_at, total) = self
+            .left
+            .unwrap_or_else(|| (self.clock.micros(), self.started.elapsed()));
         let overhead = total.saturating_sub(self.waited);
         let first_token = self.first_token.map(|(_, after)| after);
-        self.metrics.ended(
-            finish.outcome,
+        let pricing = self.pricing.as_ref().zip(finish.facts.as_ref());
+        let cost_micros = pricing.and_then(|(pricing, facts)| pricing.cost(facts, self.clock.now()));
+        self.metrics.ended(&CallEnd {
+            outcome: finish.outcome,
             total,
             overhead,
             first_token,
-            finish.facts.as_ref(),
-        );
+            facts: finish.facts.as_ref(),
+            cost_micros,
+        });
         self.recorder.end(Ended {
             id: self.id,
             outcome: finish.outcome,
@@ -148,11 +174,12 @@ impl Recording {
             error_kind: finish.error_kind,
             error_message: finish.error_message,
             first_token_at: self.first_token.map(|(at, _)| at),
-            ended_at: self.clock.micros(),
+            ended_at,
             overhead_us: u64::try_from(overhead.as_micros()).unwrap_or(u64::MAX),
             response_bytes: self.response_bytes,
             retries: self.retries,
             facts: finish.facts,
+            cost_micros,
         })
     }
 }

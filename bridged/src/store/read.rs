@@ -47,6 +47,10 @@ pub struct InterceptionRow {
     pub thread_root_id: Uuid,
     /// The interception whose tool calls this one answers.
     pub thread_parent_id: Option<Uuid>,
+    /// The client's own id of the sub-agent that asked.
+    pub agent_id: Option<String>,
+    /// The client's own id of the agent that started that one.
+    pub parent_agent_id: Option<String>,
     /// `proxy` or `base_url`.
     pub mode: &'static str,
     /// `byok`, `central` or `none`.
@@ -90,8 +94,11 @@ pub struct InterceptionRow {
     /// The reply's text, if it is recorded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
-    /// Tokens.
+    /// Tokens; empty where nothing is known of them.
     pub usage: Vec<UsageRow>,
+    /// Where `usage` comes from: `reported`, `partial`, `estimated` or `unknown`. Null while in flight, and where no
+    /// model was asked.
+    pub usage_source: Option<&'static str>,
     /// Tool calls that the model asked for.
     pub tool_calls: Vec<ToolCallRow>,
     /// What the model thought aloud.
@@ -200,7 +207,8 @@ const COLUMNS: &str = "
     (SELECT text FROM label WHERE id = i.user_agent), s.id, i.thread_root, i.thread_parent, i.mode,
     i.credential, i.credential_hint, i.status, i.outcome, i.error_kind, i.error_message, i.started_at,
     i.first_token_at, i.ended_at, i.overhead_us, i.request_bytes, i.response_bytes, i.stream,
-    (SELECT text FROM label WHERE id = i.finish_reason), i.response_id, i.retries, p.text, p.truncated, o.text";
+    (SELECT text FROM label WHERE id = i.finish_reason), i.response_id, i.retries, p.text, p.truncated, o.text,
+    i.agent_id, i.parent_agent_id";
 
 fn select(
     connection: &Connection,
@@ -274,8 +282,6 @@ fn row(row: &Row<'_>) -> rusqlite::Result<InterceptionRow> {
     };
     let started: i64 = row.get(23)?;
     let ended: Option<i64> = row.get(25)?;
-    #[expect(clippy::cast_precision_loss, reason = "a request lasts far less than 2^52 µs")]
-    let duration_ms = ended.map(|ended| (ended - started) as f64 / 1_000.0);
     Ok(InterceptionRow {
         seq: row.get(0)?,
         id: uuid(1)?,
@@ -306,7 +312,7 @@ fn row(row: &Row<'_>) -> rusqlite::Result<InterceptionRow> {
         started_at: Micros(started).rfc3339(),
         first_token_at: date(24)?,
         ended_at: date(25)?,
-        duration_ms,
+        duration_ms: ended.map(|ended| millis(ended - started)),
         overhead_us: row.get(26)?,
         request_bytes: row.get(27)?,
         response_bytes: row.get(28)?,
@@ -317,10 +323,18 @@ fn row(row: &Row<'_>) -> rusqlite::Result<InterceptionRow> {
         prompt: row.get(33)?,
         prompt_truncated: row.get::<_, Option<bool>>(34)?.unwrap_or(false),
         output: row.get(35)?,
+        agent_id: row.get(36)?,
+        parent_agent_id: row.get(37)?,
         usage: Vec::new(),
+        usage_source: None,
         tool_calls: Vec::new(),
         thoughts: Vec::new(),
     })
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a request lasts far less than 2^52 µs")]
+fn millis(micros: i64) -> f64 {
+    micros as f64 / 1_000.0
 }
 
 /// Fills in what hangs below an interception.
@@ -332,6 +346,15 @@ fn nest(connection: &Connection, row: &mut InterceptionRow) -> rusqlite::Result<
         )?
         .query_map([row.seq], usage)?
         .collect::<rusqlite::Result<_>>()?;
+    let asked = row
+        .outcome
+        .is_some_and(|outcome| outcome != Outcome::Refused.as_str());
+    let source = || {
+        row.usage
+            .first()
+            .map_or(UsageSource::Unknown.as_str(), |usage| usage.source)
+    };
+    row.usage_source = asked.then(source);
     row.tool_calls = connection
         .prepare_cached(
             "SELECT t.id, l.text, t.kind, t.arguments, t.truncated, t.result

@@ -8,7 +8,8 @@
 pub(super) const APPLICATION_ID: i32 = 0x4357_4159;
 
 /// The steps from an empty database to the present one.
-pub(super) const MIGRATIONS: [&str; 1] = ["
+pub(super) const MIGRATIONS: [&str; 2] = [
+    "
 CREATE TABLE label (
     id INTEGER PRIMARY KEY,
     text TEXT NOT NULL UNIQUE
@@ -136,4 +137,11 @@ CREATE TABLE output (
     interception INTEGER PRIMARY KEY,
     text TEXT NOT NULL
 );
-"];
+",
+    "
+ALTER TABLE interception ADD COLUMN agent_id TEXT;
+ALTER TABLE interception ADD COLUMN parent_agent_id TEXT;
+ALTER TABLE session ADD COLUMN unmetered INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE session ADD COLUMN unpriced INTEGER NOT NULL DEFAULT 0;
+",
+];

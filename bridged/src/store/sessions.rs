@@ -41,8 +41,12 @@ pub struct SessionRow {
     pub tool_calls: i64,
     /// Tokens in all.
     pub usage: SessionUsage,
-    /// Null while nothing in it has a price.
+    /// What is known of the cost, in millionths of the prices' currency. Null while nothing in it has a price.
     pub cost_micros: Option<i64>,
+    /// Interceptions whose tokens are known and have no price; `cost_micros` lacks them.
+    pub unpriced: i64,
+    /// Answered interceptions whose tokens nobody reported; `usage` and `cost_micros` lack them.
+    pub unmetered: i64,
     /// The beginning of the latest prompt.
     pub last_prompt: Option<String>,
 }
@@ -129,7 +133,7 @@ impl Store {
 const COLUMNS: &str = "
     s.seq, s.last_active_at, s.id, (SELECT text FROM label WHERE id = s.user), s.started_at, s.interceptions,
     s.threads, s.prompts, s.tool_calls, s.input, s.output, s.cache_read, s.cache_write, s.reasoning,
-    s.cost_micros, s.last_prompt";
+    s.cost_micros, s.last_prompt, s.unpriced, s.unmetered";
 
 fn select(connection: &Connection, conditions: Conditions, limit: i64) -> rusqlite::Result<Vec<SessionRow>> {
     let clause = conditions.clause();
@@ -194,6 +198,8 @@ fn row(row: &Row<'_>) -> rusqlite::Result<SessionRow> {
         },
         cost_micros: row.get(14)?,
         last_prompt: row.get(15)?,
+        unpriced: row.get(16)?,
+        unmetered: row.get(17)?,
     })
 }
 

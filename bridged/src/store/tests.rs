@@ -74,6 +74,8 @@ fn started(user: &str, session: Option<&str>, prompt: &str) -> Started {
         client_version: Some("0.169.0".to_owned()),
         user_agent: Some("codex_exec/0.169.0".to_owned()),
         session_id: session.map(str::to_owned),
+        agent_id: Some("agent-7".to_owned()),
+        parent_agent_id: None,
         mode: Mode::Proxy,
         credential: CredentialKind::Byok,
         credential_hint: "sk-u...6789".to_owned(),
@@ -110,6 +112,7 @@ fn ended(id: Uuid) -> Ended {
             usage_source: UsageSource::Reported,
             ..ReplyFacts::default()
         }),
+        cost_micros: Some(40),
     }
 }
 
@@ -162,6 +165,68 @@ async fn what_is_recorded_can_be_read() {
     );
     assert_eq!(session.last_prompt.as_deref(), Some("hello"));
     assert!(next.is_none());
+}
+
+#[tokio::test]
+async fn costs_add_up_and_gaps_are_counted() {
+    let fixture = fresh();
+    let ends: [fn(&mut Ended); 5] = [
+        |_| {},
+        |_| {},
+        |end| end.cost_micros = None,
+        |end| (end.facts, end.cost_micros) = (None, None),
+        |end| (end.facts, end.cost_micros, end.outcome) = (None, None, Outcome::Refused),
+    ];
+    let mut sources = Vec::new();
+    for change in ends {
+        let start = started("ann", Some("s1"), "hello");
+        let mut end = ended(start.id);
+        change(&mut end);
+        let id = start.id;
+        fixture.start(start).await;
+        fixture.end(end).await;
+        let row = fixture.store.interception(id, None).await.unwrap().unwrap();
+        assert_eq!(
+            (row.agent_id.as_deref(), row.parent_agent_id),
+            (Some("agent-7"), None)
+        );
+        sources.push((
+            row.usage_source,
+            row.usage.first().and_then(|usage| usage.cost_micros),
+        ));
+    }
+    assert_eq!(
+        sources,
+        [
+            (Some("reported"), Some(40)),
+            (Some("reported"), Some(40)),
+            (Some("reported"), None),
+            (Some("unknown"), None),
+            (None, None),
+        ]
+    );
+    let (sessions, _) = fixture.store.sessions(Filter::default(), PAGE).await.unwrap();
+    let session = &sessions[0];
+    assert_eq!(session.cost_micros, Some(80));
+    assert_eq!((session.unpriced, session.unmetered), (1, 1));
+    fixture.close();
+}
+
+#[tokio::test]
+async fn no_report_of_an_upstream_makes_a_session_unreadable() {
+    let fixture = fresh();
+    for _ in 0..3 {
+        let start = started("ann", Some("s1"), "hello");
+        let mut end = ended(start.id);
+        if let Some(usage) = end.facts.as_mut().and_then(|facts| facts.usage.as_mut()) {
+            (usage.input, usage.output) = (u64::MAX, u64::MAX);
+        }
+        fixture.start(start).await;
+        fixture.end(end).await;
+    }
+    let (sessions, _) = fixture.store.sessions(Filter::default(), PAGE).await.unwrap();
+    assert_eq!(sessions[0].usage.input, 3 << 40);
+    fixture.close();
 }
 
 #[tokio::test]

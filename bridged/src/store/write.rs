@@ -104,8 +104,9 @@ fn start(transaction: &Transaction<'_>, memory: &mut Memory, started: &Started) 
     let mut insert = transaction.prepare_cached(
         "INSERT INTO interception (id, request_id, connect_id, session, thread_root, thread_parent, user,
             provider, kind, api, model, client, client_version, user_agent, mode, credential, credential_hint,
-            stream, started_at, request_bytes)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)",
+            stream, started_at, request_bytes, agent_id, parent_agent_id)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20,
+            ?21, ?22)",
     )?;
     insert.execute(params![
         started.id.as_bytes(),
@@ -128,17 +129,19 @@ fn start(transaction: &Transaction<'_>, memory: &mut Memory, started: &Started) 
         started.stream,
         started.started_at.0,
         signed(started.request_bytes),
+        started.agent_id,
+        started.parent_agent_id,
     ])?;
+    prompt(transaction, transaction.last_insert_rowid(), started)
+}
+
+fn prompt(transaction: &Transaction<'_>, interception: i64, started: &Started) -> rusqlite::Result<()> {
     let Some(prompt) = &started.prompt else {
         return Ok(());
     };
     transaction
         .prepare_cached("INSERT INTO prompt VALUES (?1, ?2, ?3)")?
-        .execute(params![
-            transaction.last_insert_rowid(),
-            prompt,
-            started.prompt_truncated
-        ])
+        .execute(params![interception, prompt, started.prompt_truncated])
         .map(drop)
 }
 
@@ -268,16 +271,10 @@ fn end(transaction: &Transaction<'_>, memory: &mut Memory, ended: &Ended) -> rus
         return Ok(());
     };
     let calls = match facts {
-        Some(facts) => details(transaction, memory, interception, facts)?,
+        Some(facts) => details(transaction, memory, interception, facts, ended.cost_micros)?,
         None => 0,
     };
-    count_end(
-        transaction,
-        session,
-        ended,
-        calls,
-        facts.and_then(|facts| facts.usage.as_ref()),
-    )
+    count_end(transaction, session, ended, calls)
 }
 
 fn count_end(
@@ -285,26 +282,32 @@ fn count_end(
     session: i64,
     ended: &Ended,
     calls: usize,
-    usage: Option<&Usage>,
 ) -> rusqlite::Result<()> {
+    let known = ended.facts.as_ref().and_then(|facts| facts.usage.as_ref());
     let none = Usage::default();
-    let usage = usage.unwrap_or(&none);
+    let usage = known.unwrap_or(&none);
+    let answered = matches!(ended.outcome, Outcome::Completed | Outcome::Aborted);
     transaction
         .prepare_cached(
             "UPDATE session SET last_active_at = max(last_active_at, ?2), tool_calls = tool_calls + ?3,
                 input = input + ?4, output = output + ?5, cache_read = cache_read + ?6,
-                cache_write = cache_write + ?7, reasoning = reasoning + ?8
+                cache_write = cache_write + ?7, reasoning = reasoning + ?8,
+                cost_micros = CASE WHEN ?9 IS NULL THEN cost_micros ELSE ifnull(cost_micros, 0) + ?9 END,
+                unmetered = unmetered + ?10, unpriced = unpriced + ?11
              WHERE seq = ?1",
         )?
         .execute(params![
             session,
             ended.ended_at.0,
             signed(calls as u64),
-            signed(usage.input),
-            signed(usage.output),
-            signed(usage.cache_read),
-            signed(usage.cache_write),
-            signed(usage.reasoning),
+            tokens(usage.input),
+            tokens(usage.output),
+            tokens(usage.cache_read),
+            tokens(usage.cache_write),
+            tokens(usage.reasoning),
+            ended.cost_micros,
+            known.is_none() && answered,
+            known.is_some() && ended.cost_micros.is_none(),
         ])
         .map(drop)
 }
@@ -315,21 +318,23 @@ fn details(
     memory: &mut Memory,
     interception: i64,
     facts: &ReplyFacts,
+    cost_micros: Option<i64>,
 ) -> rusqlite::Result<usize> {
     if let Some(usage) = &facts.usage {
         let extra =
             (!usage.extra.is_empty()).then(|| serde_json::to_string(&usage.extra).unwrap_or_default());
         transaction
-            .prepare_cached("INSERT INTO usage VALUES (?1, 0, ?2, ?3, ?4, ?5, ?6, ?7, ?8, NULL)")?
+            .prepare_cached("INSERT INTO usage VALUES (?1, 0, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?
             .execute(params![
                 interception,
-                signed(usage.input),
-                signed(usage.output),
-                signed(usage.cache_read),
-                signed(usage.cache_write),
-                signed(usage.reasoning),
+                tokens(usage.input),
+                tokens(usage.output),
+                tokens(usage.cache_read),
+                tokens(usage.cache_write),
+                tokens(usage.reasoning),
                 extra,
                 facts.usage_source.code(),
+                cost_micros,
             ])?;
     }
     for (n, call) in (0_i64..).zip(&facts.tool_calls) {
@@ -366,6 +371,11 @@ pub(super) fn abort_open(transaction: &Transaction<'_>, now: i64) -> rusqlite::R
             error_message = 'the gateway stopped before the reply had ended' WHERE outcome IS NULL",
         params![Outcome::Aborted.code(), now],
     )
+}
+
+/// A count of tokens as an upstream reports it: whatever that is, sessions' sums of it stay whole numbers.
+fn tokens(count: u64) -> i64 {
+    signed(count.min(1 << 40))
 }
 
 fn signed(number: u64) -> i64 {

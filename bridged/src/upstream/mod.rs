@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::body::RequestBody;
-use crate::config::{Byok, ProviderConfig, UpstreamConfig, WebSockets};
+use crate::config::{Byok, CallConfig, ProviderConfig, UpstreamConfig, WebSockets};
 use crate::headers;
 use crate::secret::Secret;
 
@@ -90,6 +90,8 @@ pub struct Upstream {
     pub keys: Vec<Secret>,
     /// Which WebSockets it relays.
     pub websockets: WebSockets,
+    /// How its AI calls are read.
+    pub calls: CallConfig,
     connect_to: Option<SocketAddr>,
     config: UpstreamConfig,
     trust: Trust,
@@ -116,6 +118,7 @@ impl Upstream {
             byok: provider.byok,
             keys: provider.keys.clone(),
             websockets: provider.websockets,
+            calls: provider.calls,
             connect_to: provider.connect_to,
             config,
             trust,

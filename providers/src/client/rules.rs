@@ -7,6 +7,10 @@ pub(super) struct Rule {
     pub(super) marks: &'static [Mark],
     /// Headers that carry the session id, the best first.
     pub(super) sessions: &'static [&'static str],
+    /// Headers that name the sub-agent which asks.
+    pub(super) agents: &'static [&'static str],
+    /// Headers that name who started it.
+    pub(super) parents: &'static [&'static str],
     /// The header that carries the version, if the user agent does not.
     pub(super) version_header: Option<&'static str>,
 }
@@ -30,7 +34,18 @@ const fn rule(name: &'static str, marks: &'static [Mark], sessions: &'static [&'
         name,
         marks,
         sessions,
+        agents: &[],
+        parents: &[],
         version_header: None,
+    }
+}
+
+/// A client that tells its sub-agents apart.
+const fn agents(rule: Rule, agents: &'static [&'static str], parents: &'static [&'static str]) -> Rule {
+    Rule {
+        agents,
+        parents,
+        ..rule
     }
 }
 
@@ -39,15 +54,34 @@ const fn versioned(name: &'static str, marks: &'static [Mark], header: &'static 
         name,
         marks,
         sessions: &[],
+        agents: &[],
+        parents: &[],
         version_header: Some(header),
     }
 }
 
 pub(super) static RULES: &[Rule] = &[
     rule("Mux", &[Agent("mux/")], &["x-mux-workspace-id"]),
-    rule("Claude Code", &[Agent("claude")], &["x-claude-code-session-id"]),
-    rule("Codex", &[Agent("codex")], &["session_id", "session-id"]),
-    rule("Zed", &[Agent("zed/")], &[]),
+    agents(
+        rule("Claude Code", &[Agent("claude")], &["x-claude-code-session-id"]),
+        &["x-claude-code-agent-id"],
+        &["x-claude-code-parent-agent-id"],
+    ),
+    // A sub-agent is a thread of its own; the main one is named as the session.
+    agents(
+        rule(
+            "Codex",
+            &[Agent("codex"), HeaderStarts("originator", "codex")],
+            &["session_id", "session-id"],
+        ),
+        &["thread-id"],
+        &["x-codex-parent-thread-id"],
+    ),
+    rule(
+        "Zed",
+        &[Agent("zed/"), HeaderStarts("editor-version", "zed/")],
+        &[],
+    ),
     rule(
         "GitHub Copilot (VS Code)",
         &[Agent("githubcopilotchat/")],
@@ -119,7 +153,7 @@ pub(super) static RULES: &[Rule] = &[
             HeaderIs("originator", "roo-code"),
             HeaderIs("x-title", "roo code"),
         ],
-        &[],
+        &["x-roo-task-id", "session_id"],
     ),
     rule("Coder Agents", &[Agent("coder-agents/")], &["x-coder-chat-id"]),
     rule(
@@ -132,14 +166,39 @@ pub(super) static RULES: &[Rule] = &[
         &[Header("x-cursor-client-version")],
         "x-cursor-client-version",
     ),
-    rule(
-        "OpenCode",
-        &[Agent("opencode"), HeaderIs("originator", "opencode")],
-        &["x-opencode-session"],
+    agents(
+        rule(
+            "OpenCode",
+            &[Agent("opencode"), HeaderIs("originator", "opencode")],
+            &[
+                "x-opencode-session",
+                "x-session-id",
+                "x-session-affinity",
+                "session_id",
+            ],
+        ),
+        &[],
+        &["x-parent-session-id"],
     ),
-    rule("Cline", &[Agent("cline/"), HeaderIs("x-title", "cline")], &[]),
-    rule("Continue", &[Agent("continue/")], &[]),
-    rule("Aider", &[Agent("aider/"), HeaderIs("x-title", "aider")], &[]),
+    rule(
+        "Cline",
+        &[
+            Agent("cline/"),
+            HeaderIs("x-title", "cline"),
+            HeaderIs("http-referer", "https://cline.bot"),
+        ],
+        &["x-task-id", "session_id"],
+    ),
+    rule("Continue", &[Agent("continue/"), Agent("continue-")], &[]),
+    rule(
+        "Aider",
+        &[
+            Agent("aider/"),
+            HeaderIs("x-title", "aider"),
+            HeaderStarts("http-referer", "https://aider.chat"),
+        ],
+        &[],
+    ),
     rule("Qwen Code", &[Agent("qwencode/"), Agent("qwen-code/")], &[]),
     rule("Gemini CLI", &[Agent("geminicli/"), Agent("gemini-cli/")], &[]),
     rule(
@@ -151,7 +210,11 @@ pub(super) static RULES: &[Rule] = &[
         ],
         &[],
     ),
-    rule("Goose", &[Agent("goose/")], &[]),
+    rule(
+        "Goose",
+        &[Agent("goose/"), HeaderIs("x-title", "goose")],
+        &["agent-session-id"],
+    ),
     rule("Amp", &[Agent("amp/"), Agent("amp-cli/")], &[]),
     rule("Windsurf", &[Agent("windsurf/")], &[]),
     rule("Junie", &[Agent("junie/")], &[]),

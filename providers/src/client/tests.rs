@@ -202,3 +202,21 @@ fn odd_header_values_are_ignored() {
     map.insert(USER_AGENT, http::HeaderValue::from_bytes(b"codex\xff/1").unwrap());
     assert_eq!(detect(&map).name, UNKNOWN);
 }
+
+#[test]
+fn sub_agents_are_told_by_their_own_clients_headers() {
+    let claude = [
+        ("user-agent", "claude-cli/2.1.197 (external, cli)"),
+        ("x-claude-code-agent-id", "a1"),
+        ("x-claude-code-parent-agent-id", "a0"),
+    ];
+    let client = detect(&headers(&claude));
+    assert_eq!(client.agent_id.as_deref(), Some("a1"));
+    assert_eq!(client.parent_agent_id.as_deref(), Some("a0"));
+    let [_, agent, parent] = claude;
+    let other = detect(&headers(&[("user-agent", "codex_exec/0.169.0"), agent, parent]));
+    assert_eq!((other.agent_id, other.parent_agent_id), (None, None));
+    let long = "x".repeat(129);
+    let hostile = detect(&headers(&[claude[0], ("x-claude-code-agent-id", &long)]));
+    assert_eq!(hostile.agent_id, None);
+}

@@ -2,11 +2,14 @@
 //!
 //! Checksums are not verified: this copy of the stream is only looked at, the client verifies its own.
 
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 
 use flate2::{Decompress, FlushDecompress, Status};
 
+use super::stream::Sink;
+
 /// Undoes one of the three wrappings of deflate.
+#[derive(Debug)]
 pub(super) struct Inflater {
     part: Part,
     raw: Decompress,
@@ -14,6 +17,7 @@ pub(super) struct Inflater {
 }
 
 /// Which part of the stream comes next.
+#[derive(Debug)]
 enum Part {
     /// A gzip header, of which these bytes came.
     Header(Vec<u8>),
@@ -53,7 +57,7 @@ impl Inflater {
     }
 
     /// Takes the next bytes and writes what they yield.
-    pub(super) fn push(&mut self, bytes: &[u8], sink: &mut impl Write) -> io::Result<()> {
+    pub(super) fn push(&mut self, bytes: &[u8], sink: &mut Sink<'_>) -> io::Result<()> {
         let mut rest = bytes;
         while !rest.is_empty() {
             rest = match &mut self.part {
@@ -80,7 +84,7 @@ impl Inflater {
         Ok(())
     }
 
-    fn body<'a>(&mut self, bytes: &'a [u8], sink: &mut impl Write) -> io::Result<&'a [u8]> {
+    fn body<'a>(&mut self, bytes: &'a [u8], sink: &mut Sink<'_>) -> io::Result<&'a [u8]> {
         let mut rest = bytes;
         loop {
             let (read, written) = (self.raw.total_in(), self.raw.total_out());
@@ -88,7 +92,7 @@ impl Inflater {
             let taken = usize::try_from(self.raw.total_in() - read).unwrap_or(usize::MAX);
             let made = usize::try_from(self.raw.total_out() - written).unwrap_or(usize::MAX);
             rest = rest.get(taken..).unwrap_or_default();
-            sink.write_all(self.out.get(..made).unwrap_or_default())?;
+            sink(self.out.get(..made).unwrap_or_default())?;
             if status == Status::StreamEnd {
                 self.part = match self.part {
                     Part::Body => Part::Trailer(TRAILER),
@@ -148,6 +152,7 @@ fn header_length(bytes: &[u8]) -> Option<Result<usize, ErrorKind>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write;
 
     #[test]
     fn headers_and_members_are_stepped_over() {
@@ -165,7 +170,12 @@ mod tests {
             let mut inflater = Inflater::gzip();
             let mut out = Vec::new();
             for chunk in stream.chunks(size) {
-                inflater.push(chunk, &mut out).unwrap();
+                inflater
+                    .push(chunk, &mut |bytes| {
+                        out.extend_from_slice(bytes);
+                        Ok(())
+                    })
+                    .unwrap();
             }
             assert_eq!(out, b"one two", "by {size}");
         }
@@ -174,12 +184,11 @@ mod tests {
     #[test]
     fn endless_headers_are_refused() {
         let mut inflater = Inflater::gzip();
-        let mut out = Vec::new();
         inflater
-            .push(&[0x1f, 0x8b, 8, 0b1000, 0, 0, 0, 0, 0, 0], &mut out)
+            .push(&[0x1f, 0x8b, 8, 0b1000, 0, 0, 0, 0, 0, 0], &mut |_| Ok(()))
             .unwrap();
         let results: Vec<bool> = (0..20)
-            .map(|_| inflater.push(&[b'x'; 1000], &mut out).is_ok())
+            .map(|_| inflater.push(&[b'x'; 1000], &mut |_| Ok(())).is_ok())
             .collect();
         assert!(results.contains(&false));
     }

@@ -1,166 +1,224 @@
 //! Decoding a reply as it passes by.
 //!
-//! What a chunk yields is written on at once, in small pieces, so a bomb costs time in proportion to its cap and no
-//! memory. Every push ends with a flush: a compressed frame is visible as soon as its bytes are there.
+//! Bytes go through one layer for each coding, the last applied first. What a chunk yields is handed on at once, in
+//! small pieces, so a bomb costs time in proportion to its cap and no memory. A compressed frame is visible as soon
+//! as its bytes are there.
 
 use std::fmt;
-use std::io::{self, Write};
-use std::mem;
+use std::io;
+
+use brotli::writer::StandardAlloc;
+use brotli::{BrotliDecompressStream, BrotliResult, BrotliState};
+use zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation, OutBuffer};
 
 use super::inflate::Inflater;
 use super::{BUFFER, Coding, DecodeError, ZSTD_WINDOW_LOG, codings, is_zlib};
 
-/// Undoes the content encoding of a stream, writing what it yields to `W`.
-pub struct StreamDecoder<W: Write + Default> {
-    stage: Stage<W>,
+/// Where decoded bytes go; an error ends the decoding.
+pub(super) type Sink<'a> = dyn FnMut(&[u8]) -> io::Result<()> + 'a;
+
+/// Undoes the content encodings of a stream.
+#[derive(Debug, Default)]
+pub struct StreamDecoder {
+    /// The first gets the bytes as they came; without any they pass as they are.
+    layers: Vec<Layer>,
+    failed: bool,
+}
+
+/// One coding.
+#[derive(Debug)]
+struct Layer {
+    stage: Stage,
+    /// Bytes that it may still yield.
+    left: u64,
 }
 
 /// What the bytes go through.
-enum Stage<W: Write + Default> {
-    Plain(W),
+enum Stage {
     /// The first byte of a `deflate` body does not yet tell which of the two it is.
-    Undecided(Capped<W>, Vec<u8>),
-    Inflate(Capped<W>, Box<Inflater>),
-    Brotli(Box<brotli::DecompressorWriter<Capped<W>>>),
-    Zstd(Box<zstd::stream::write::Decoder<'static, Capped<W>>>),
-    /// Nothing more can be read.
-    Failed(W),
+    Undecided(Vec<u8>),
+    Inflate(Box<Inflater>),
+    Brotli(Box<Brotli>),
+    Zstd(Box<Zstd>),
 }
 
-impl<W: Write + Default> fmt::Debug for StreamDecoder<W> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let stage = match &self.stage {
-            Stage::Plain(_) => "Plain",
-            Stage::Undecided(..) | Stage::Inflate(..) => "Inflate",
-            Stage::Brotli(_) => "Brotli",
-            Stage::Zstd(_) => "Zstd",
-            Stage::Failed(_) => "Failed",
-        };
-        f.debug_tuple("StreamDecoder").field(&stage).finish()
-    }
-}
-
-impl<W: Write + Default> StreamDecoder<W> {
-    /// A decoder that yields at most `cap` bytes; of several stacked encodings it knows none.
+impl StreamDecoder {
+    /// A decoder whose every coding yields at most `cap` bytes.
     ///
     /// # Errors
-    /// If the encoding is not supported; the sink is given back, for a decoder that reads nothing.
-    pub fn new(content_encoding: Option<&str>, sink: W, cap: u64) -> Result<Self, (DecodeError, Self)> {
-        let stage = match codings(content_encoding).as_deref() {
-            Ok([]) => {
-                return Ok(StreamDecoder {
-                    stage: Stage::Plain(sink),
-                });
-            }
-            Ok([coding]) => Stage::new(*coding, sink, cap),
-            _ => Err(sink),
-        };
-        match stage {
-            Ok(stage) => Ok(StreamDecoder { stage }),
-            Err(sink) => Err((
-                DecodeError::Unsupported,
-                StreamDecoder {
-                    stage: Stage::Failed(sink),
-                },
-            )),
+    /// If a coding is not supported, or there are too many of them.
+    pub fn new(content_encoding: Option<&str>, cap: u64) -> Result<StreamDecoder, DecodeError> {
+        let mut layers = Vec::new();
+        for coding in codings(content_encoding)?.into_iter().rev() {
+            let stage = Stage::new(coding)?;
+            layers.push(Layer { stage, left: cap });
         }
+        Ok(StreamDecoder {
+            layers,
+            failed: false,
+        })
     }
 
-    /// Takes the next bytes.
+    /// Takes the next bytes and hands on what they yield.
     ///
     /// # Errors
     /// Once, when the bytes are not in the encoding or yield more than the cap; later bytes are ignored.
-    pub fn push(&mut self, bytes: &[u8]) -> Result<(), DecodeError> {
-        if let Stage::Undecided(sink, first) = &mut self.stage {
+    #[inline]
+    pub fn push(&mut self, bytes: &[u8], mut sink: impl FnMut(&[u8])) -> Result<(), DecodeError> {
+        if self.layers.is_empty() {
+            sink(bytes);
+            return Ok(());
+        }
+        if self.failed {
+            return Ok(());
+        }
+        let mut sink = |bytes: &[u8]| {
+            sink(bytes);
+            Ok(())
+        };
+        through(&mut self.layers, bytes, &mut sink).map_err(|_| {
+            self.failed = true;
+            DecodeError::Corrupt
+        })
+    }
+}
+
+/// Sends bytes through the layers into the sink.
+fn through(layers: &mut [Layer], bytes: &[u8], sink: &mut Sink<'_>) -> io::Result<()> {
+    match layers.split_first_mut() {
+        None => sink(bytes),
+        Some((layer, rest)) => layer.push(bytes, &mut |bytes| through(rest, bytes, sink)),
+    }
+}
+
+impl Layer {
+    fn push(&mut self, bytes: &[u8], sink: &mut Sink<'_>) -> io::Result<()> {
+        let left = &mut self.left;
+        let mut capped = |bytes: &[u8]| {
+            let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+            *left = left.checked_sub(length).ok_or(io::ErrorKind::FileTooLarge)?;
+            if bytes.is_empty() { Ok(()) } else { sink(bytes) }
+        };
+        if let Stage::Undecided(first) = &mut self.stage {
             first.extend_from_slice(bytes);
             if first.len() < 2 {
                 return Ok(());
             }
-            let (sink, first) = (mem::take(sink), mem::take(first));
-            self.stage = Stage::Inflate(sink, Box::new(Inflater::deflate(is_zlib(&first))));
-            return self.write(&first);
+            let first = std::mem::take(first);
+            let mut inflater = Box::new(Inflater::deflate(is_zlib(&first)));
+            let decoded = inflater.push(&first, &mut capped);
+            self.stage = Stage::Inflate(inflater);
+            return decoded;
         }
-        self.write(bytes)
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<(), DecodeError> {
-        let written = match &mut self.stage {
-            Stage::Plain(sink) => sink.write_all(bytes),
-            Stage::Inflate(sink, inflater) => inflater.push(bytes, sink),
-            Stage::Brotli(decoder) => write_through(decoder.as_mut(), bytes),
-            Stage::Zstd(decoder) => write_through(decoder.as_mut(), bytes),
-            Stage::Undecided(..) | Stage::Failed(_) => Ok(()),
-        };
-        written.map_err(|_| {
-            let sink = mem::take(self.sink_mut());
-            self.stage = Stage::Failed(sink);
-            DecodeError::Corrupt
-        })
-    }
-
-    /// The sink.
-    pub fn sink(&self) -> &W {
-        match &self.stage {
-            Stage::Plain(sink) | Stage::Failed(sink) => sink,
-            Stage::Undecided(sink, _) | Stage::Inflate(sink, _) => &sink.inner,
-            Stage::Brotli(decoder) => &decoder.get_ref().inner,
-            Stage::Zstd(decoder) => &decoder.get_ref().inner,
-        }
-    }
-
-    /// The sink, to be changed or taken.
-    pub fn sink_mut(&mut self) -> &mut W {
         match &mut self.stage {
-            Stage::Plain(sink) | Stage::Failed(sink) => sink,
-            Stage::Undecided(sink, _) | Stage::Inflate(sink, _) => &mut sink.inner,
-            Stage::Brotli(decoder) => &mut decoder.get_mut().inner,
-            Stage::Zstd(decoder) => &mut decoder.get_mut().inner,
+            Stage::Undecided(_) => Ok(()),
+            Stage::Inflate(inflater) => inflater.push(bytes, &mut capped),
+            Stage::Brotli(brotli) => brotli.push(bytes, &mut capped),
+            Stage::Zstd(zstd) => zstd.push(bytes, &mut capped),
         }
     }
 }
 
-impl<W: Write + Default> Stage<W> {
-    fn new(coding: Coding, sink: W, left: u64) -> Result<Stage<W>, W> {
-        let capped = Capped { inner: sink, left };
+impl Stage {
+    fn new(coding: Coding) -> Result<Stage, DecodeError> {
         Ok(match coding {
-            Coding::Gzip => Stage::Inflate(capped, Box::new(Inflater::gzip())),
-            Coding::Deflate => Stage::Undecided(capped, Vec::new()),
-            Coding::Brotli => Stage::Brotli(Box::new(brotli::DecompressorWriter::new(capped, BUFFER))),
-            Coding::Zstd => match zstd_decoder() {
-                Ok(raw) => Stage::Zstd(Box::new(zstd::stream::write::Decoder::with_decoder(capped, raw))),
-                Err(_) => return Err(capped.inner),
-            },
+            Coding::Gzip => Stage::Inflate(Box::new(Inflater::gzip())),
+            Coding::Deflate => Stage::Undecided(Vec::new()),
+            Coding::Brotli => Stage::Brotli(Box::new(Brotli::new())),
+            Coding::Zstd => Stage::Zstd(Box::new(Zstd::new().map_err(|_| DecodeError::Unsupported)?)),
         })
     }
 }
 
-fn zstd_decoder() -> io::Result<zstd::stream::raw::Decoder<'static>> {
-    let mut raw = zstd::stream::raw::Decoder::new()?;
-    raw.set_parameter(zstd::stream::raw::DParameter::WindowLogMax(ZSTD_WINDOW_LOG))?;
-    Ok(raw)
+impl fmt::Debug for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Stage::Undecided(_) | Stage::Inflate(_) => "Inflate",
+            Stage::Brotli(_) => "Brotli",
+            Stage::Zstd(_) => "Zstd",
+        })
+    }
 }
 
-fn write_through(decoder: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
-    decoder.write_all(bytes)?;
-    decoder.flush()
+fn buffer() -> Box<[u8]> {
+    vec![0; BUFFER].into_boxed_slice()
 }
 
-/// A sink that refuses more than a number of bytes.
-#[derive(Debug, Default)]
-struct Capped<W> {
-    inner: W,
-    left: u64,
+struct Brotli {
+    state: BrotliState<StandardAlloc, StandardAlloc, StandardAlloc>,
+    out: Box<[u8]>,
+    ended: bool,
 }
 
-impl<W: Write> Write for Capped<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        self.left = self.left.checked_sub(length).ok_or(io::ErrorKind::FileTooLarge)?;
-        self.inner.write_all(bytes)?;
-        Ok(bytes.len())
+impl Brotli {
+    fn new() -> Brotli {
+        Brotli {
+            state: BrotliState::new(
+                StandardAlloc::default(),
+                StandardAlloc::default(),
+                StandardAlloc::default(),
+            ),
+            out: buffer(),
+            ended: false,
+        }
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
+    /// What follows the end of the stream means nothing.
+    fn push(&mut self, bytes: &[u8], sink: &mut Sink<'_>) -> io::Result<()> {
+        let (mut left, mut read, mut total) = (bytes.len(), 0, 0);
+        while !self.ended {
+            let (mut room, mut made) = (self.out.len(), 0);
+            let result = BrotliDecompressStream(
+                &mut left,
+                &mut read,
+                bytes,
+                &mut room,
+                &mut made,
+                &mut self.out,
+                &mut total,
+                &mut self.state,
+            );
+            sink(self.out.get(..made).unwrap_or_default())?;
+            match result {
+                BrotliResult::NeedsMoreOutput => {}
+                BrotliResult::NeedsMoreInput => return Ok(()),
+                BrotliResult::ResultSuccess => self.ended = true,
+                BrotliResult::ResultFailure => return Err(io::ErrorKind::InvalidData.into()),
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Zstd {
+    raw: Decoder<'static>,
+    out: Box<[u8]>,
+}
+
+impl Zstd {
+    fn new() -> io::Result<Zstd> {
+        let mut raw = Decoder::new()?;
+        raw.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG))?;
+        Ok(Zstd { raw, out: buffer() })
+    }
+
+    /// Frames may follow one another.
+    fn push(&mut self, bytes: &[u8], sink: &mut Sink<'_>) -> io::Result<()> {
+        let mut input = InBuffer::around(bytes);
+        loop {
+            let room = self.out.len();
+            let before = input.pos();
+            let mut output = OutBuffer::around(&mut *self.out);
+            self.raw.run(&mut input, &mut output)?;
+            let made = output.pos();
+            sink(self.out.get(..made).unwrap_or_default())?;
+            let is_drained = made < room;
+            if is_drained && input.pos() >= bytes.len() {
+                return Ok(());
+            }
+            if made == 0 && input.pos() == before {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+        }
     }
 }

@@ -31,6 +31,8 @@ pub struct Inspection {
     pub prompt_truncated: bool,
     /// Results of tools that the model called before, at the end of the conversation.
     pub tool_results: Vec<ToolResult>,
+    /// The reply that this request continues, if the API names it.
+    pub previous_response_id: Option<String>,
     /// The client's session, if the body names it.
     pub session_id: Option<String>,
     /// What was wrong with the body.
@@ -87,7 +89,13 @@ pub fn inspect(api: Api, path: &str, body: &[u8], limits: &Limits) -> Inspection
         metadata,
     } = outline::read(api, body, limits, &mut found);
     match (api, conversation) {
-        (_, Conversation::Absent) => {}
+        (_, Conversation::Absent) | (Api::Embeddings | Api::CountTokens, _) => {}
+        // Only the calls that it answers matter: nobody asked anything.
+        (Api::Compact, Conversation::Text(_)) => {}
+        (Api::Compact, Conversation::Items(tail)) => {
+            responses::read(&tail, limits, &mut found);
+            (found.prompt, found.prompt_truncated) = (None, false);
+        }
         (_, Conversation::Text(text)) => found.set_prompt(text, limits),
         (Api::ChatCompletions, Conversation::Items(tail)) => chat::read(&tail, limits, &mut found),
         (Api::Responses, Conversation::Items(tail)) => responses::read(&tail, limits, &mut found),
@@ -98,7 +106,7 @@ pub fn inspect(api: Api, path: &str, body: &[u8], limits: &Limits) -> Inspection
             }
         }
     }
-    if api == Api::Messages {
+    if matches!(api, Api::Messages | Api::CountTokens) {
         found.session_id = metadata.and_then(messages::session_id);
     }
     if api == Api::Completions

@@ -44,10 +44,11 @@ pub(super) fn read<'a>(api: Api, body: &'a [u8], limits: &Limits, found: &mut In
         conversation: Conversation::Absent,
         metadata: None,
     };
-    let conversation: &[u8] = match api {
-        Api::ChatCompletions | Api::Messages => b"messages",
-        Api::Responses => b"input",
-        Api::Completions => b"prompt",
+    let conversation: Option<&[u8]> = match api {
+        Api::ChatCompletions | Api::Messages => Some(b"messages"),
+        Api::Responses | Api::Compact => Some(b"input"),
+        Api::Completions => Some(b"prompt"),
+        Api::Embeddings | Api::CountTokens => None,
     };
     let mut cursor = Cursor::new(body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body));
     let is_empty = cursor.is_at_end();
@@ -61,7 +62,10 @@ pub(super) fn read<'a>(api: Api, body: &'a [u8], limits: &Limits, found: &mut In
         b"stream" => found.stream = cursor.value().is_some_and(Json::is_true),
         b"generate" => found.warm_up = cursor.value().and_then(Json::boolean) == Some(false),
         b"metadata" => outline.metadata = cursor.value(),
-        _ if key == conversation => outline.conversation = Conversation::read(cursor, limits),
+        b"previous_response_id" => {
+            found.previous_response_id = cursor.value().and_then(Json::text).and_then(|id| named(&id));
+        }
+        _ if conversation == Some(key) => outline.conversation = Conversation::read(cursor, limits),
         _ => {}
     });
     let broken = cursor.is_broken() || !cursor.is_at_end();
@@ -73,6 +77,11 @@ pub(super) fn read<'a>(api: Api, body: &'a [u8], limits: &Limits, found: &mut In
         () => None,
     };
     outline
+}
+
+/// An id, unless it is empty.
+fn named(id: &str) -> Option<String> {
+    (!id.is_empty()).then(|| text::short(id))
 }
 
 impl<'a> Conversation<'a> {
@@ -109,7 +118,7 @@ impl<'a> Item<'a> {
             b"type" => item.of_type = cursor.value(),
             b"role" => item.role = cursor.value(),
             b"content" => item.content = cursor.value(),
-            b"call_id" | b"tool_call_id" => item.call_id = cursor.value(),
+            b"call_id" | b"tool_call_id" | b"approval_request_id" => item.call_id = cursor.value(),
             b"id" => item.id = cursor.value(),
             _ => {}
         });

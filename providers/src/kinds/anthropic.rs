@@ -11,13 +11,17 @@ use crate::kind::{KeyHeader, Kind};
 #[derive(Debug)]
 pub(crate) struct Anthropic;
 
-pub(super) const BRIDGED: &[(&str, Api)] = &[("/v1/messages", Api::Messages)];
+pub(super) const BRIDGED: &[(&str, Api)] = &[
+    ("/v1/messages", Api::Messages),
+    ("/v1/messages/count_tokens", Api::CountTokens),
+    // The same models for clients that speak OpenAI's dialect.
+    ("/v1/chat/completions", Api::ChatCompletions),
+];
 
 pub(super) const PASSES: &[Pass] = &[
     // Claude Code probes a custom base URL before it sends anything.
     pass(Methods::Read, "/", Extent::Exact),
     pass(Methods::Read, "/v1/models", Extent::Tree),
-    pass(Methods::Any, "/v1/messages/count_tokens", Extent::Exact),
     pass(Methods::Any, "/api/event_logging", Extent::Below),
 ];
 
@@ -38,8 +42,11 @@ impl Kind for Anthropic {
         KeyHeader::XApiKey
     }
 
-    fn error_shape(&self, _endpoint: Endpoint) -> ErrorShape {
-        ErrorShape::Anthropic
+    fn error_shape(&self, endpoint: Endpoint) -> ErrorShape {
+        match endpoint {
+            Endpoint::Bridged(Api::ChatCompletions) => ErrorShape::OpenAi,
+            _ => ErrorShape::Anthropic,
+        }
     }
 
     fn prefixes(&self) -> &'static [&'static str] {

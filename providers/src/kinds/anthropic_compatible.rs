@@ -3,7 +3,7 @@
 use http::Method;
 
 use super::{allowed, anthropic, bridged};
-use crate::api::Endpoint;
+use crate::api::{Api, Endpoint};
 use crate::error::ErrorShape;
 use crate::kind::{KeyHeader, Kind};
 
@@ -28,8 +28,11 @@ impl Kind for AnthropicCompatible {
         KeyHeader::XApiKey
     }
 
-    fn error_shape(&self, _endpoint: Endpoint) -> ErrorShape {
-        ErrorShape::Anthropic
+    fn error_shape(&self, endpoint: Endpoint) -> ErrorShape {
+        match endpoint {
+            Endpoint::Bridged(Api::ChatCompletions) => ErrorShape::OpenAi,
+            _ => ErrorShape::Anthropic,
+        }
     }
 
     fn prefixes(&self) -> &'static [&'static str] {

@@ -1,4 +1,4 @@
-//! GitHub Copilot: four APIs on one host, always with the user's own GitHub token.
+//! GitHub Copilot: all APIs on one host, always with the user's own GitHub token.
 
 use http::Method;
 
@@ -15,6 +15,9 @@ const BRIDGED: &[(&str, Api)] = &[
     ("/chat/completions", Api::ChatCompletions),
     ("/responses", Api::Responses),
     ("/v1/messages", Api::Messages),
+    ("/embeddings", Api::Embeddings),
+    ("/responses/compact", Api::Compact),
+    ("/v1/messages/count_tokens", Api::CountTokens),
 ];
 
 const PASSES: &[Pass] = &[

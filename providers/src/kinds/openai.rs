@@ -15,6 +15,9 @@ const BRIDGED: &[(&str, Api)] = &[
     ("/chat/completions", Api::ChatCompletions),
     ("/responses", Api::Responses),
     ("/completions", Api::Completions),
+    ("/embeddings", Api::Embeddings),
+    ("/responses/compact", Api::Compact),
+    ("/responses/input_tokens", Api::CountTokens),
 ];
 
 pub(super) const PASSES: &[Pass] = &[
@@ -34,6 +37,10 @@ impl Kind for OpenAi {
 
     fn passes(&self, method: &Method, path: &str) -> bool {
         allowed(PASSES, method, path)
+    }
+
+    fn takes_include_usage(&self) -> bool {
+        true
     }
 
     fn key_header(&self) -> KeyHeader {

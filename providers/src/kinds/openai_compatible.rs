@@ -18,6 +18,9 @@ const BRIDGED: &[(&str, Api)] = &[
     ("/responses", Api::Responses),
     ("/completions", Api::Completions),
     ("/messages", Api::Messages),
+    ("/embeddings", Api::Embeddings),
+    ("/responses/compact", Api::Compact),
+    ("/messages/count_tokens", Api::CountTokens),
 ];
 
 impl Kind for OpenAiCompatible {
@@ -31,6 +34,10 @@ impl Kind for OpenAiCompatible {
 
     fn passes(&self, method: &Method, path: &str) -> bool {
         allowed(openai::PASSES, method, path)
+    }
+
+    fn takes_include_usage(&self) -> bool {
+        true
     }
 
     fn key_header(&self) -> KeyHeader {

@@ -17,6 +17,9 @@ const BRIDGED: &[(&str, Api)] = &[
     ("/responses", Api::Responses),
     ("/messages", Api::Messages),
     ("/completions", Api::Completions),
+    ("/embeddings", Api::Embeddings),
+    ("/responses/compact", Api::Compact),
+    ("/messages/count_tokens", Api::CountTokens),
 ];
 
 impl Kind for Simulated {

@@ -1,7 +1,9 @@
 //! Tables of routes.
 
 use super::*;
-use crate::api::Api::{self, ChatCompletions, Completions, Messages, Responses};
+use crate::api::Api::{
+    self, ChatCompletions, Compact, Completions, CountTokens, Embeddings, Messages, Responses,
+};
 use crate::instance::{BaseUrl, HostClaim, ProviderName, builtin};
 use crate::kind::kind;
 
@@ -62,7 +64,7 @@ fn redirected() -> Registry {
     .unwrap()
 }
 
-const BRIDGED: Option<Option<Api>> = Some(None);
+const PASSED: Option<Option<Api>> = Some(None);
 const fn api(api: Api) -> Option<Option<Api>> {
     Some(Some(api))
 }
@@ -82,15 +84,21 @@ fn proxy_mode_recognises_bridged_paths() {
         ("api.openai.com", "/v1//responses/", api(Responses)),
         ("api.openai.com", "/v1/%72esponses", api(Responses)),
         ("api.openai.com", "/v1/x/../responses", api(Responses)),
-        ("api.openai.com", "/v1/responses/compact", BRIDGED),
-        ("api.openai.com", "/v1/responses/resp_1", BRIDGED),
-        ("api.openai.com", "/v1/responses/input_tokens", BRIDGED),
-        ("api.openai.com", "/v1/embeddings", BRIDGED),
-        ("api.openai.com", "/v1/messages", BRIDGED),
+        ("api.openai.com", "/v1/responses/compact", api(Compact)),
+        ("api.openai.com", "/v1/responses/resp_1", PASSED),
+        ("api.openai.com", "/v1/responses/input_tokens", api(CountTokens)),
+        ("api.openai.com", "/v1/embeddings", api(Embeddings)),
+        ("api.githubcopilot.com", "/embeddings", api(Embeddings)),
+        ("api.anthropic.com", "/v1/chat/completions", api(ChatCompletions)),
+        ("api.openai.com", "/v1/messages", PASSED),
         ("chatgpt.com", "/backend-api/codex/responses", api(Responses)),
-        ("chatgpt.com", "/backend-api/codex/responses/compact", BRIDGED),
-        ("chatgpt.com", "/backend-api/wham/usage", BRIDGED),
-        ("chatgpt.com", "/", BRIDGED),
+        (
+            "chatgpt.com",
+            "/backend-api/codex/responses/compact",
+            api(Compact),
+        ),
+        ("chatgpt.com", "/backend-api/wham/usage", PASSED),
+        ("chatgpt.com", "/", PASSED),
         (
             "api.individual.githubcopilot.com",
             "/chat/completions",
@@ -106,13 +114,13 @@ fn proxy_mode_recognises_bridged_paths() {
         (
             "proxy.individual.githubcopilot.com",
             "/v1/engines/a/b/completions",
-            BRIDGED,
+            PASSED,
         ),
-        ("api.githubcopilot.com", "/models", BRIDGED),
+        ("api.githubcopilot.com", "/models", PASSED),
         ("api.anthropic.com", "/v1/messages?beta=true", api(Messages)),
-        ("api.anthropic.com", "/v1/messages/count_tokens", BRIDGED),
-        ("api.anthropic.com", "/v1/messages/batches", BRIDGED),
-        ("api.anthropic.com", "/api/oauth/usage", BRIDGED),
+        ("api.anthropic.com", "/v1/messages/count_tokens", api(CountTokens)),
+        ("api.anthropic.com", "/v1/messages/batches", PASSED),
+        ("api.anthropic.com", "/api/oauth/usage", PASSED),
         ("llm.corp", "/v1/chat/completions", api(ChatCompletions)),
         ("llm.corp", "/chat/completions", api(ChatCompletions)),
         ("llm.corp", "/v1/messages", api(Messages)),
@@ -146,7 +154,7 @@ fn only_post_is_bridged() {
         Method::DELETE,
     ] {
         let route = registry.route_origin(&method, "api.openai.com", 443, "/v1/responses");
-        assert_eq!(found(route.as_ref()), BRIDGED, "{method}");
+        assert_eq!(found(route.as_ref()), PASSED, "{method}");
     }
 }
 
@@ -209,7 +217,7 @@ fn redirected_hosts_send_bridged_paths_to_the_base_url() {
         (
             "api.anthropic.com",
             "/v1/messages/count_tokens",
-            "https://api.anthropic.com/v1/messages/count_tokens",
+            "https://relay.corp:8443/v1/messages/count_tokens",
         ),
     ];
     let registry = redirected();
@@ -241,19 +249,19 @@ const NAMED: &[(&str, &str, Option<Option<Api>>, &str)] = &[
     (
         "openai",
         "/v1/responses/r1/cancel",
-        BRIDGED,
+        PASSED,
         "https://api.openai.com/v1/responses/r1/cancel",
     ),
     (
         "openai",
         "/v1/responses/compact",
-        BRIDGED,
+        api(Compact),
         "https://api.openai.com/v1/responses/compact",
     ),
     (
         "openai",
         "/v1/conversations",
-        BRIDGED,
+        PASSED,
         "https://api.openai.com/v1/conversations",
     ),
     (
@@ -283,7 +291,7 @@ const NAMED: &[(&str, &str, Option<Option<Api>>, &str)] = &[
     (
         "copilot",
         "/mcp/readonly",
-        BRIDGED,
+        PASSED,
         "https://api.individual.githubcopilot.com/mcp/readonly",
     ),
     (
@@ -295,13 +303,13 @@ const NAMED: &[(&str, &str, Option<Option<Api>>, &str)] = &[
     (
         "anthropic",
         "/v1/messages/count_tokens",
-        BRIDGED,
+        api(CountTokens),
         "https://api.anthropic.com/v1/messages/count_tokens",
     ),
     (
         "anthropic",
         "/api/event_logging/v2/batch",
-        BRIDGED,
+        PASSED,
         "https://api.anthropic.com/api/event_logging/v2/batch",
     ),
     (
@@ -363,7 +371,6 @@ fn base_url_mode_refuses_the_rest() {
         "",
         "/",
         "/v1",
-        "/v1/embeddings",
         "/v1/files",
         "/organization/admin_api_keys",
         "/v1/v1/responses",
@@ -394,7 +401,6 @@ fn base_url_mode_refuses_the_rest() {
     for path in [
         "/v1/engines//completions",
         "/v1/engines/a/b/completions",
-        "/embeddings",
         "/modelsx",
     ] {
         unknown("copilot", path);

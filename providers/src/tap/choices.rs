@@ -13,9 +13,20 @@ use crate::text;
 #[derive(Debug, Default)]
 pub(super) struct Choices {
     calls: Vec<Slot>,
-    thought: String,
+    /// In the order in which they began.
+    said: Vec<Said>,
     /// The choice whose finish reason is kept.
     finished: Option<u64>,
+}
+
+/// What one choice has said.
+#[derive(Debug)]
+struct Said {
+    choice: u64,
+    /// The answer, but for that of the first, which is kept with the facts.
+    output: String,
+    thought: String,
+    finished: bool,
 }
 
 /// A tool call in the making.
@@ -53,23 +64,30 @@ impl Choices {
         if !whole {
             found.note(TapProblem::Malformed);
         }
-        found.terminal |= has_usage && self.finished.is_some();
+        // Some servers send no mark after the counts, which come when all is said.
+        found.terminal |= has_usage && !self.said.is_empty() && self.said.iter().all(|said| said.finished);
         whole
     }
 
     fn choice(&mut self, cursor: &mut Cursor<'_>, found: &mut Found) {
         let mut choice = 0;
-        let mut delta = None;
-        let mut reason = None;
+        let [mut delta, mut text, mut reason] = [None; 3];
         cursor.object(|cursor, key| match key {
             b"index" => choice = cursor.value().and_then(Json::number).unwrap_or(0),
             b"delta" | b"message" => delta = cursor.value().or(delta),
-            b"text" => found.add_output(cursor.value()),
+            b"text" => text = cursor.value(),
             b"finish_reason" => reason = cursor.value().filter(|reason| !reason.is_null()),
             _ => {}
         });
+        let at = self.said_by(choice, found);
+        if text.is_some() {
+            self.output(at, text, found);
+        }
         if let Some(delta) = delta {
-            self.delta(delta, choice, found);
+            self.delta(delta, (choice, at), found);
+        }
+        if let Some(said) = self.said.get_mut(at).filter(|_| reason.is_some()) {
+            said.finished = true;
         }
         if reason.is_some() && self.finished.is_none_or(|known| choice <= known) {
             self.finished = Some(choice);
@@ -77,11 +95,41 @@ impl Choices {
         }
     }
 
-    fn delta(&mut self, delta: Json<'_>, choice: u64, found: &mut Found) {
+    /// Where the choice's texts are kept; past the end if there is no room.
+    fn said_by(&mut self, choice: u64, found: &Found) -> usize {
+        let known = self.said.iter().position(|said| said.choice == choice);
+        known.unwrap_or_else(|| {
+            if self.said.len() < found.limits.items {
+                self.said.push(Said {
+                    choice,
+                    output: String::new(),
+                    thought: String::new(),
+                    finished: false,
+                });
+                return self.said.len() - 1;
+            }
+            self.said.len()
+        })
+    }
+
+    /// Takes a piece of an answer; answers stay apart.
+    fn output(&mut self, at: usize, piece: Option<Json<'_>>, found: &mut Found) {
+        if at == 0 {
+            return found.add_output(piece);
+        }
+        if found.count_output(piece)
+            && found.limits.keep_output
+            && let Some(said) = self.said.get_mut(at)
+        {
+            found.append(&mut said.output, piece);
+        }
+    }
+
+    fn delta(&mut self, delta: Json<'_>, (choice, at): (u64, usize), found: &mut Found) {
         let mut reasoning = None;
         Cursor::new(delta.bytes()).object(|cursor, key| match key {
-            b"content" => content(cursor, found),
-            b"refusal" => found.add_output(cursor.value()),
+            b"content" => self.content(cursor, at, found),
+            b"refusal" => self.output(at, cursor.value(), found),
             // Some servers send the same text under two names.
             b"reasoning_content" | b"reasoning" | b"reasoning_text" => {
                 reasoning = cursor
@@ -97,9 +145,41 @@ impl Choices {
             }
             _ => {}
         });
-        if found.count_output(reasoning) {
-            found.append(&mut self.thought, reasoning);
+        self.think(at, reasoning, found);
+    }
+
+    fn think(&mut self, at: usize, piece: Option<Json<'_>>, found: &mut Found) {
+        if found.count_output(piece)
+            && let Some(said) = self.said.get_mut(at)
+        {
+            found.append(&mut said.thought, piece);
         }
+    }
+
+    /// The answer's text: a string, or parts of which some are text and some thinking.
+    fn content(&mut self, cursor: &mut Cursor<'_>, at: usize, found: &mut Found) {
+        let Some(content) = cursor.value() else {
+            return;
+        };
+        if content.inner().is_some() {
+            return self.output(at, Some(content), found);
+        }
+        content.each(|part| {
+            let [of_type, text, thinking] = part.members(["type", "text", "thinking"]);
+            if of_type.is_some_and(|of_type| of_type.is_text("text")) {
+                self.output(at, text, found);
+            } else if let Some(thinking) = thinking {
+                self.thinking(thinking, at, found);
+            }
+        });
+    }
+
+    /// Thinking among the parts: a string, or parts again.
+    fn thinking(&mut self, thinking: Json<'_>, at: usize, found: &mut Found) {
+        if thinking.inner().is_some() {
+            return self.think(at, Some(thinking), found);
+        }
+        thinking.each(|part| self.think(at, part.member("text"), found));
     }
 
     fn tool_calls(&mut self, cursor: &mut Cursor<'_>, choice: u64, found: &mut Found) {
@@ -198,7 +278,13 @@ impl Choices {
     }
 
     pub(super) fn end(&mut self, found: &mut Found) {
-        found.add_thought(std::mem::take(&mut self.thought), ThoughtSource::Thinking);
+        for said in self.said.drain(..) {
+            found.add_thought(said.thought, ThoughtSource::Thinking);
+            if !said.output.is_empty() {
+                found.keep_output("\n\n");
+                found.keep_output(&said.output);
+            }
+        }
         for Slot { mut call, .. } in self.calls.drain(..) {
             let broken = call.kind == ToolKind::Function && Json::parse(call.arguments.as_bytes()).is_none();
             call.truncated |= broken && !call.arguments.is_empty();
@@ -208,20 +294,4 @@ impl Choices {
             }
         }
     }
-}
-
-/// The answer's text: a string, or parts of which some are text and some thinking.
-fn content(cursor: &mut Cursor<'_>, found: &mut Found) {
-    let Some(content) = cursor.value() else {
-        return;
-    };
-    if content.inner().is_some() {
-        return found.add_output(Some(content));
-    }
-    content.each(|part| {
-        let [of_type, text] = part.members(["type", "text"]);
-        if of_type.is_some_and(|of_type| of_type.is_text("text")) {
-            found.add_output(text);
-        }
-    });
 }

@@ -13,7 +13,7 @@ pub struct ReplyFacts {
     pub model: Option<String>,
     /// Why the model stopped, in the provider's word.
     pub finish_reason: Option<String>,
-    /// Tokens used, if reported or estimated.
+    /// Tokens used, if reported or estimated. Counting tokens uses none: the count is among the extra ones.
     pub usage: Option<Usage>,
     /// Where `usage` comes from.
     pub usage_source: UsageSource,
@@ -57,7 +57,8 @@ stored_enum! {
         Unknown = 0, "unknown";
         /// The provider's final counts.
         Reported = 1, "reported";
-        /// Counts of a stream that did not finish.
+        /// The provider's counts as far as they came: the stream did not finish, or a side of it was not counted.
+        /// What they lack is filled in by an estimate where one was asked for.
         Partial = 2, "partial";
         /// Estimated from the length of the texts.
         Estimated = 3, "estimated";

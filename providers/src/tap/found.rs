@@ -18,6 +18,8 @@ pub(super) struct Found {
     pub(super) terminal: bool,
     /// The reply is whole.
     pub(super) complete: bool,
+    /// Tokens that a request not made would use.
+    pub(super) counted: Option<u64>,
     status: u16,
     counts: Counts,
     output_bytes: usize,
@@ -42,6 +44,7 @@ impl Found {
             saw_output: false,
             terminal: false,
             complete: false,
+            counted: None,
             status,
             counts: Counts::default(),
             output_bytes: 0,
@@ -197,32 +200,51 @@ impl Found {
     }
 
     pub(super) fn into_facts(mut self, counting: Counting) -> ReplyFacts {
-        let written = tokens(self.output_bytes);
-        if !self.counts.is_empty() {
-            let mut usage = std::mem::take(&mut self.counts).into_usage(counting);
-            self.facts.usage_source = UsageSource::Reported;
-            if !self.complete {
-                self.facts.usage_source = UsageSource::Partial;
-                // What had been reported before the break knows little of what was written since.
-                usage.output = usage.output.max(if self.limits.request_text.is_some() {
-                    written
-                } else {
-                    0
-                });
-            }
-            self.facts.usage = Some(usage);
-        } else if let Some(asked) = self.limits.request_text
-            && (self.saw_output || (self.complete && self.facts.error.is_none()))
-        {
-            self.facts.usage = Some(Usage {
-                input: tokens(asked),
-                output: written,
-                ..Usage::default()
-            });
-            self.facts.usage_source = UsageSource::Estimated;
-        }
+        (self.facts.usage, self.facts.usage_source) = match self.usage(counting) {
+            Some((usage, source)) => (Some(usage), source),
+            None => (None, UsageSource::Unknown),
+        };
         self.facts.complete = self.complete;
         self.facts
+    }
+
+    fn usage(&mut self, counting: Counting) -> Option<(Usage, UsageSource)> {
+        if counting == Counting::Nothing {
+            let extra = [("counted_input_tokens".to_owned(), self.counted?)].into();
+            let usage = Usage {
+                extra,
+                ..Usage::default()
+            };
+            return Some((usage, UsageSource::Reported));
+        }
+        let counts = std::mem::take(&mut self.counts);
+        if !counts.say_something() {
+            return Some((self.estimate()?, UsageSource::Estimated));
+        }
+        let is_whole = self.complete && counts.are_whole(counting);
+        let mut usage = counts.into_usage(counting);
+        if is_whole {
+            return Some((usage, UsageSource::Reported));
+        }
+        // What had been reported before the break knows little of what was written since.
+        if let Some(asked) = self.limits.request_text {
+            usage.output = usage.output.max(tokens(self.output_bytes));
+            if usage.input == 0 && usage.cache_read == 0 && usage.cache_write == 0 {
+                usage.input = tokens(asked);
+            }
+        }
+        Some((usage, UsageSource::Partial))
+    }
+
+    /// Counts by the length of the texts, if the model did anything.
+    fn estimate(&self) -> Option<Usage> {
+        let input = tokens(self.limits.request_text?);
+        let has_run = self.saw_output || (self.complete && self.facts.error.is_none());
+        has_run.then(|| Usage {
+            input,
+            output: tokens(self.output_bytes),
+            ..Usage::default()
+        })
     }
 }
 

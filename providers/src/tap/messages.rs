@@ -141,6 +141,10 @@ impl Block {
                 return None;
             }
             "thinking" => return Some(Block::Thinking(found.text(thinking).0)),
+            "redacted_thinking" => {
+                found.saw_output = true;
+                return None;
+            }
             "tool_use" => ToolKind::Function,
             "server_tool_use" => ToolKind::Server,
             "mcp_tool_use" => ToolKind::Mcp,

@@ -11,10 +11,9 @@ mod found;
 mod messages;
 mod responses;
 mod sse;
+mod tally;
 #[cfg(test)]
 mod tests;
-
-use std::io::{self, Write};
 
 use crate::api::Api;
 use crate::encoding::StreamDecoder;
@@ -71,12 +70,9 @@ impl Default for TapLimits {
 /// Reads one reply.
 #[derive(Debug)]
 pub struct Tap {
-    decoder: StreamDecoder<Sink>,
+    decoder: StreamDecoder,
+    core: Box<Core>,
 }
-
-/// The far end of the decoder; empty only while a failed decoder is replaced.
-#[derive(Debug, Default)]
-struct Sink(Option<Box<Core>>);
 
 #[derive(Debug)]
 struct Core {
@@ -106,6 +102,8 @@ enum Reader {
     Choices(choices::Choices),
     Responses(responses::Responses),
     Messages(messages::Messages),
+    /// Replies in which nothing is said, only counted.
+    Tally(tally::Tally),
 }
 
 impl Tap {
@@ -137,87 +135,55 @@ impl Tap {
     fn with(api: Api, head: &ReplyHead<'_>, limits: TapLimits, framing: Framing) -> Tap {
         let reader = match api {
             Api::ChatCompletions | Api::Completions => Reader::Choices(choices::Choices::default()),
-            Api::Responses => Reader::Responses(responses::Responses::default()),
+            Api::Responses | Api::Compact => Reader::Responses(responses::Responses::default()),
             Api::Messages => Reader::Messages(messages::Messages::default()),
+            Api::Embeddings => Reader::Tally(tally::Tally::Used),
+            Api::CountTokens => Reader::Tally(tally::Tally::Counted),
         };
-        let core = Core {
+        let mut found = Found::new(head.status, limits);
+        let decoder = StreamDecoder::new(head.content_encoding, limits.decoded).unwrap_or_else(|_| {
+            // Some servers name a character set here: what comes may be readable nevertheless.
+            found.note(TapProblem::UnknownEncoding);
+            StreamDecoder::default()
+        });
+        let core = Box::new(Core {
             framing,
             reader,
-            found: Found::new(head.status, limits),
-        };
-        let sink = Sink(Some(Box::new(core)));
-        let decoder = match StreamDecoder::new(head.content_encoding, sink, limits.decoded) {
-            Ok(decoder) => decoder,
-            Err((_, mut inert)) => {
-                inert.sink_mut().note(TapProblem::UnknownEncoding);
-                inert
-            }
-        };
-        Tap { decoder }
+            found,
+        });
+        Tap { decoder, core }
     }
 
     /// Takes the next bytes of the body. Never fails; any chunking gives the same facts.
     pub fn push(&mut self, bytes: &[u8]) {
-        if self.decoder.push(bytes).is_err() {
-            self.decoder.sink_mut().note(TapProblem::BadEncoding);
+        let core = &mut self.core;
+        if self.decoder.push(bytes, |bytes| core.feed(bytes)).is_err() {
+            core.found.note(TapProblem::BadEncoding);
         }
     }
 
     /// Takes one whole event, as a WebSocket message carries it.
     pub fn push_event(&mut self, data: &[u8]) {
-        if let Some(core) = &mut self.decoder.sink_mut().0 {
-            core.reader.event(Event { name: b"", data }, &mut core.found);
-        }
+        let core = &mut *self.core;
+        core.reader.event(Event { name: b"", data }, &mut core.found);
     }
 
     /// Whether a token, a piece of text or of a tool call was seen.
     #[must_use]
     pub fn saw_output(&self) -> bool {
-        self.decoder
-            .sink()
-            .0
-            .as_ref()
-            .is_some_and(|core| core.found.saw_output)
+        self.core.found.saw_output
     }
 
     /// Whether the provider's own end of the stream was seen.
     #[must_use]
     pub fn is_terminal(&self) -> bool {
-        self.decoder
-            .sink()
-            .0
-            .as_ref()
-            .is_some_and(|core| core.found.terminal)
+        self.core.found.terminal
     }
 
     /// Ends the reading; `ended` tells whether the body reached its end.
     #[must_use]
-    pub fn finish(mut self, ended: bool) -> ReplyFacts {
-        match self.decoder.sink_mut().0.take() {
-            Some(core) => core.finish(ended),
-            None => ReplyFacts::default(),
-        }
-    }
-}
-
-impl Sink {
-    fn note(&mut self, problem: TapProblem) {
-        if let Some(core) = &mut self.0 {
-            core.found.note(problem);
-        }
-    }
-}
-
-impl Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if let Some(core) = &mut self.0 {
-            core.feed(bytes);
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+    pub fn finish(self, ended: bool) -> ReplyFacts {
+        self.core.finish(ended)
     }
 }
 
@@ -291,6 +257,9 @@ impl Reader {
             Reader::Choices(reader) => reader.event(event, found),
             Reader::Responses(reader) => reader.event(event, found),
             Reader::Messages(reader) => reader.event(event, found),
+            Reader::Tally(reader) => {
+                reader.document(event.data, found);
+            }
         }
     }
 
@@ -300,6 +269,7 @@ impl Reader {
             Reader::Choices(reader) => reader.document(body, found),
             Reader::Responses(_) => responses::document(body, found),
             Reader::Messages(_) => messages::document(body, found),
+            Reader::Tally(reader) => reader.document(body, found),
         }
     }
 
@@ -309,6 +279,7 @@ impl Reader {
             Reader::Choices(reader) => reader.end(found),
             Reader::Responses(reader) => reader.end(found),
             Reader::Messages(reader) => reader.end(found),
+            Reader::Tally(_) => {}
         }
     }
 
@@ -316,6 +287,8 @@ impl Reader {
     fn counting(&self) -> counts::Counting {
         match self {
             Reader::Choices(_) | Reader::Responses(_) => counts::Counting::OpenAi,
+            Reader::Tally(tally::Tally::Used) => counts::Counting::InputOnly,
+            Reader::Tally(tally::Tally::Counted) => counts::Counting::Nothing,
             Reader::Messages(_) => counts::Counting::Anthropic,
         }
     }

@@ -36,6 +36,7 @@ impl Responses {
             | b"response.function_call_arguments.delta"
             | b"response.custom_tool_call_input.delta"
             | b"response.mcp_call_arguments.delta"
+            | b"response.code_interpreter_call_code.delta"
             | b"response.reasoning_summary_text.delta"
             | b"response.reasoning_text.delta" => self.delta(event.data, found),
             b"response.output_item.added" => self.added(event.data, found),
@@ -45,7 +46,7 @@ impl Responses {
             b"response.created" | b"response.in_progress" | b"response.queued" => {
                 response(member(event.data, "response", found), false, found);
             }
-            b"response.completed" | b"response.incomplete" | b"response.failed" => {
+            b"response.completed" | b"response.incomplete" | b"response.failed" | b"response.cancelled" => {
                 response(member(event.data, "response", found), !self.saw_items, found);
                 found.terminal = true;
             }

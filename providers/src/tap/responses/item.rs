@@ -20,11 +20,13 @@ impl Item {
     pub(super) fn read(item: Json<'_>, found: &mut Found) -> Option<Item> {
         let of_type = item.member("type")?.text()?;
         match of_type.as_ref() {
+            // A compaction repeats what the user said.
+            "message" if item.member("role").is_some_and(|role| !role.is_text("assistant")) => None,
             "message" => Some(message(item, found)),
             "reasoning" => Some(reasoning(item, found)),
             "function_call" => Some(call(item, ToolKind::Function, "", found)),
             "custom_tool_call" => Some(call(item, ToolKind::Custom, "", found)),
-            "mcp_call" => Some(call(item, ToolKind::Mcp, "", found)),
+            "mcp_call" | "mcp_approval_request" => Some(call(item, ToolKind::Mcp, "", found)),
             "program" => Some(call(item, ToolKind::Server, "program", found)),
             // Tools built into the model: those that the client must run name the call, the provider's own do not.
             other => Some(call(item, ToolKind::Server, other.strip_suffix("_call")?, found)),
