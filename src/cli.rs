@@ -54,6 +54,8 @@ pub(crate) enum Command {
     PrivateGateway,
     /// Print the settings that lead a client through the gateway.
     Env(EnvOptions),
+    /// Find out why a client does not work.
+    Doctor(DoctorOptions),
     /// Check the configuration and list every problem.
     Check,
     /// List recorded sessions.
@@ -166,6 +168,16 @@ pub(crate) struct EnvOptions {
     /// Address of the proxy, if it is not the configured one.
     #[arg(long, value_name = "IP:PORT")]
     pub(crate) proxy: Option<SocketAddr>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorOptions {
+    /// The client that does not work: what it needs from this shell is checked too.
+    #[arg(long, value_name = "NAME", value_parser = client())]
+    pub(crate) client: Option<&'static Client>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Reads the name of a client.

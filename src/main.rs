@@ -12,6 +12,7 @@ mod clients;
 mod config;
 mod data_dir;
 mod demo;
+mod doctor;
 mod env;
 mod failure;
 mod gateway;
@@ -56,6 +57,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Run(options) => run::run(&globals, &options).await,
             Command::PrivateGateway => run::private::serve(&globals).await,
             Command::Env(options) => env::run(&globals, &options),
+            Command::Doctor(options) => doctor::run(&globals, &options).await,
             Command::Check => check::run(&globals),
             Command::Sessions(options) => records::sessions(&globals, options).await,
             Command::Show(options) => records::show(&globals, &options).await,

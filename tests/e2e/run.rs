@@ -169,7 +169,8 @@ async fn a_client_has_the_terminal_even_beside_a_private_gateway() {
     let gateway = Gateway::configured(Settings::in_front_of(&fake));
     // In the foreground: it may read from the terminal, and is the group that Ctrl-C reaches.
     let script = gateway.data_dir().with_file_name("client.sh");
-    let text = "test -t 0 && test -t 1 && test -t 2 && read line && echo heard $line && ps -o pgid=,tpgid= -p $$";
+    let text =
+        "test -t 0 && test -t 1 && test -t 2 && read line && echo heard $line && ps -o pgid=,tpgid= -p $$";
     std::fs::write(&script, text).unwrap();
     let line = format!(
         "{} --data-dir {} run -- sh {}",
