@@ -27,6 +27,9 @@ pub struct Sign {
     pub story: &'static str,
     /// What to do.
     pub cure: &'static str,
+    /// Whether clients that work show it too, so that the next success of the same peer settles it. What is said
+    /// plainly stays: another client at the same address may be the one that succeeds.
+    pub fleeting: bool,
 }
 
 /// A trouble that one peer had with one host.
@@ -48,7 +51,7 @@ pub struct Trouble {
     pub explanation: String,
     /// What to do.
     pub cure: &'static str,
-    /// Whether the same peer has since reached the same host.
+    /// Whether it may have meant nothing, and the same peer has since reached the same host.
     pub solved: bool,
 }
 
@@ -67,7 +70,7 @@ struct Entry {
 #[derive(Debug, Default)]
 pub struct Troubles {
     recent: Mutex<VecDeque<Entry>>,
-    /// Whether any is unsolved, so that connections without trouble take no lock.
+    /// Whether any waits for a success, so that connections without trouble take no lock.
     any: AtomicBool,
 }
 
@@ -93,10 +96,12 @@ impl Troubles {
         entry.solved = false;
         recent.truncate(KEPT - 1);
         recent.push_front(entry);
-        self.any.store(true, Ordering::Release);
+        if sign.fleeting {
+            self.any.store(true, Ordering::Release);
+        }
     }
 
-    /// Notes that `peer` has reached `host`: what troubled it there is over.
+    /// Notes that `peer` has reached `host`: what may have meant nothing there did.
     pub fn solved(&self, peer: IpAddr, host: &str) {
         if !self.any.load(Ordering::Acquire) {
             return;
@@ -104,11 +109,11 @@ impl Troubles {
         let mut recent = self.recent();
         for entry in recent
             .iter_mut()
-            .filter(|entry| entry.peer == peer && entry.host == host)
+            .filter(|entry| entry.sign.fleeting && entry.peer == peer && entry.host == host)
         {
             entry.solved = true;
         }
-        let any = recent.iter().any(|entry| !entry.solved);
+        let any = recent.iter().any(|entry| entry.sign.fleeting && !entry.solved);
         self.any.store(any, Ordering::Release);
     }
 
@@ -152,6 +157,13 @@ mod tests {
         reason: "unknown_ca",
         story: "did not trust the CA",
         cure: "trust it",
+        fleeting: false,
+    };
+    static FLEETING: Sign = Sign {
+        reason: "client_left",
+        story: "left",
+        cure: "nothing",
+        fleeting: true,
     };
 
     fn peer(last: u8) -> IpAddr {
@@ -176,16 +188,17 @@ mod tests {
     }
 
     #[test]
-    fn a_trouble_is_solved_for_its_own_peer_and_host_until_it_comes_back() {
+    fn a_fleeting_trouble_is_solved_for_its_own_peer_and_host_until_it_comes_back() {
         let troubles = Troubles::default();
         let solved = || troubles.list().iter().map(|one| one.solved).collect::<Vec<_>>();
-        troubles.note(Micros(1), peer(1), "a.test", &SIGN);
-        troubles.note(Micros(2), peer(2), "a.test", &SIGN);
+        troubles.note(Micros(1), peer(1), "a.test", &FLEETING);
+        troubles.note(Micros(2), peer(2), "a.test", &FLEETING);
+        troubles.note(Micros(2), peer(1), "a.test", &SIGN);
         troubles.solved(peer(1), "a.test");
-        assert_eq!(solved(), [false, true]);
+        assert_eq!(solved(), [false, false, true]);
         troubles.solved(peer(2), "b.test");
-        assert_eq!(solved(), [false, true]);
-        troubles.note(Micros(3), peer(1), "a.test", &SIGN);
-        assert_eq!(solved(), [false, false]);
+        assert_eq!(solved(), [false, false, true]);
+        troubles.note(Micros(3), peer(1), "a.test", &FLEETING);
+        assert_eq!(solved(), [false, false, false]);
     }
 }

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use bridged::clock::Clock;
 
+use super::troubles::{self, Trouble};
 use crate::cli::Globals;
 use crate::clients::Client;
 use crate::clients::place::Place;
@@ -24,6 +25,8 @@ pub(super) struct Subject {
     pub(super) now: SystemTime,
     /// The first token.
     pub(super) token: Option<String>,
+    /// What the gateway noticed of clients that failed.
+    pub(super) troubles: Option<Vec<Trouble>>,
     environment: HashMap<String, String>,
 }
 
@@ -33,11 +36,17 @@ impl Subject {
         let place = crate::env::place(&config);
         let running = running::addresses(&config.data_dir);
         let token = std::fs::read_to_string(&place.token).ok();
+        let token = token.map(|token| token.trim().to_owned());
+        let troubles = match (&running, &token) {
+            (Some(running), Some(token)) => troubles::read(running, token).await,
+            _ => None,
+        };
         Ok(Subject {
             place,
             client,
             now: Clock::system().now(),
-            token: token.map(|token| token.trim().to_owned()),
+            token,
+            troubles,
             environment: std::env::vars_os()
                 .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
                 .collect(),

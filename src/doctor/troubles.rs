@@ -1,10 +1,17 @@
 //! What the running gateway has noticed of clients that failed.
 
+use std::time::Duration;
+
+use bridged::clock::Micros;
 use serde::Deserialize;
 
 use super::Finding;
 use super::subject::Subject;
 use crate::probe;
+use crate::running::Running;
+
+/// How long a trouble counts as wrong; later it is history.
+const RECENT: Duration = Duration::from_secs(15 * 60);
 
 /// What is read of `GET /api/v1/troubles`.
 #[derive(Debug, Deserialize)]
@@ -12,8 +19,9 @@ struct Listed {
     items: Vec<Trouble>,
 }
 
+/// A trouble as the API tells it.
 #[derive(Debug, Deserialize)]
-struct Trouble {
+pub(super) struct Trouble {
     last_at: String,
     count: u64,
     explanation: String,
@@ -21,27 +29,31 @@ struct Trouble {
     solved: bool,
 }
 
-/// Every trouble that its client has not got over since.
-pub(super) async fn unsolved(subject: &Subject) -> Vec<Finding> {
-    let Some((running, token)) = subject.reachable() else {
-        return Vec::new();
-    };
+/// What the gateway lists: read before any check, because checks are clients too.
+pub(super) async fn read(running: &Running, token: &str) -> Option<Vec<Trouble>> {
     let answer = probe::get(running.bridge, "/api/v1/troubles", Some(token)).await;
-    let Some(listed) = answer
-        .ok()
-        .filter(|answer| answer.status == 200)
-        .and_then(|answer| serde_json::from_slice::<Listed>(&answer.body).ok())
-    else {
+    let answer = answer.ok().filter(|answer| answer.status == 200)?;
+    let listed: Listed = serde_json::from_slice(&answer.body).ok()?;
+    Some(listed.items)
+}
+
+/// Every trouble that its client has not got over since.
+pub(super) fn unsolved(subject: &Subject) -> Vec<Finding> {
+    let Some(troubles) = &subject.troubles else {
         return Vec::new();
     };
-    let unsolved: Vec<_> = listed.items.iter().filter(|trouble| !trouble.solved).collect();
+    let unsolved: Vec<_> = troubles.iter().filter(|trouble| !trouble.solved).collect();
     if unsolved.is_empty() {
         return vec![Finding::fine("no client has failed lately")];
     }
-    unsolved.into_iter().map(explain).collect()
+    let since = Micros(Micros::from(subject.now).0 - i64::try_from(RECENT.as_micros()).unwrap_or(i64::MAX));
+    unsolved
+        .into_iter()
+        .map(|trouble| explain(trouble, since))
+        .collect()
 }
 
-fn explain(trouble: &Trouble) -> Finding {
+fn explain(trouble: &Trouble, since: Micros) -> Finding {
     let Trouble { last_at, count, .. } = trouble;
     let often = if *count == 1 {
         String::new()
@@ -49,5 +61,10 @@ fn explain(trouble: &Trouble) -> Finding {
         format!(", {count} times")
     };
     let explanation = crate::table::printable(&trouble.explanation);
-    Finding::wrong(format!("{explanation} ({last_at}{often})"), trouble.cure.clone())
+    let text = format!("{explanation} ({last_at}{often})");
+    if Micros::parse(last_at).is_some_and(|last| last >= since) {
+        Finding::wrong(text, trouble.cure.clone())
+    } else {
+        Finding::hint(text)
+    }
 }

@@ -75,13 +75,12 @@ impl Settings {
             return format!("{:#}\n", self.json(place, token));
         }
         let mut text = String::new();
-        let mut comment = |line: &str| text.push_str(&format!("# {line}").trim_end().replace('\r', ""));
         if let Some(client) = self.client {
-            comment(client.title);
-            text.push('\n');
+            let _ = writeln!(text, "# {}\n# {}\n#", client.title, client.about);
         }
-        for (name, value) in self.variables(place) {
-            let _ = writeln!(text, "{}", shell.set(name, &value, token));
+        let variables = self.variables(place);
+        for (name, value) in &variables {
+            let _ = writeln!(text, "{}", shell.set(name, value, token));
         }
         let in_file = match token {
             Token::File(_) => "TOKEN",
@@ -99,6 +98,13 @@ impl Settings {
         if let Some(client) = self.client {
             let _ = writeln!(text, "#\n# Test: {}", place.fill(client.test.command));
             let _ = writeln!(text, "# It works if this shows {}.", client.test.shows);
+            let names: Vec<_> = variables.iter().map(|(name, _)| *name).collect();
+            if !names.is_empty() {
+                let _ = writeln!(text, "#\n# Undo: close this shell, or {}", shell.unset(&names));
+            }
+            for step in client.undo {
+                let _ = writeln!(text, "# Undo: {}", place.fill(step));
+            }
         }
         text
     }

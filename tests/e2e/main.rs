@@ -28,6 +28,7 @@ mod client;
 mod clients;
 mod corporate;
 mod crash;
+mod doctor;
 mod errors;
 mod fake;
 mod flood;

@@ -96,13 +96,22 @@ async fn every_way_to_fail_is_told_apart() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_asks_again_with_credentials_has_no_trouble_left() {
-    let (_fake, gateway) = started().await;
+    let (fake, gateway) = started().await;
     let client = gateway.client();
     assert_eq!(client.connect_raw(BARE).await.0.status, 407);
     check(&trouble(&gateway, "token_missing").await, HOST);
     let ask = Ask::post(cases::CHAT.path, cases::CHAT.request);
     assert_eq!(client.open(HOST, Http::V1).await.send(ask).await.status, 200);
     assert_eq!(trouble(&gateway, "token_missing").await["solved"], true);
+    // Another client of the same machine may still distrust the CA.
+    let (_, tcp) = client.connect(&format!("{HOST}:443")).await;
+    assert!(try_tls(tcp, HOST, fake.ca_file()).await.is_err());
+    let _ = trouble(&gateway, "unknown_ca").await;
+    assert_eq!(
+        client.open(HOST, Http::V1).await.send(Ask::get("/")).await.status,
+        404
+    );
+    check(&trouble(&gateway, "unknown_ca").await, HOST);
 }
 
 #[tokio::test(flavor = "multi_thread")]
