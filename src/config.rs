@@ -19,8 +19,9 @@ pub(crate) struct Config {
     pub(crate) file: Option<PathBuf>,
 }
 
-const SECTIONS: [&str; 9] = [
-    "proxy", "bridge", "metrics", "ca", "upstream", "store", "record", "provider", "price",
+const SECTIONS: [&str; 11] = [
+    "proxy", "bridge", "metrics", "ca", "upstream", "store", "record", "breaker", "retry", "provider",
+    "price",
 ];
 
 /// Reads and checks the configuration that `globals` name.
@@ -50,6 +51,8 @@ pub(crate) fn read(
         upstream: source.section("upstream", &mut problems),
         store: source.section("store", &mut problems),
         record: source.section("record", &mut problems),
+        breaker: source.section("breaker", &mut problems),
+        retry: source.section("retry", &mut problems),
         providers: source.entries("provider", &mut problems),
         prices: source.entries("price", &mut problems),
     };
@@ -188,5 +191,34 @@ mod tests {
             assert!(text.contains(part), "{part} is not in:\n{text}");
         }
         assert!(!text.contains("hunter2"));
+    }
+
+    #[test]
+    fn a_patience_that_cannot_be_and_a_fallback_that_cannot_answer_are_named() {
+        let text = problems(
+            r#"
+            [breaker]
+            ratio = 2.0
+            open-for = "1h"
+            [retry]
+            attempts = 100
+            [[provider]]
+            name = "twin"
+            kind = "openai"
+            base-url = "https://llm.example.com"
+            fallback = ["twin", "nobody", "copilot", "openai"]
+            "#,
+        );
+        for part in [
+            "provider.twin.fallback: `twin` is this instance itself",
+            "provider.twin.fallback: `nobody` is no instance",
+            "provider.twin.fallback: `copilot` is of another kind",
+            "provider.twin.fallback: `openai` has no `keys`",
+            "breaker.ratio: must be above 0",
+            "breaker.max-open: must be at least `open-for`",
+            "retry.attempts: must be at most 5",
+        ] {
+            assert!(text.contains(part), "{part} is not in:\n{text}");
+        }
     }
 }

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::Request;
+use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -16,6 +18,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use crate::upstream::{Shape, Upstream};
 
@@ -54,26 +57,40 @@ impl Route {
         }
     }
 
-    /// A connection that the gateway holds: `intercepted` after one request, or a `tunnel`.
-    pub(crate) async fn hold(&self, kind: &str) -> Held {
-        if kind == "tunnel" {
-            return Held::Tunnel(self.connect(&self.tunnelled.to_string()).await);
+    /// A connection that the gateway holds: an intercepted one after one request, or a tunnel.
+    pub(crate) async fn hold(&self, kind: Kind) -> Held {
+        match kind {
+            Kind::Tunnel => Held::Tunnel(self.connect(&self.tunnelled.to_string()).await),
+            Kind::Http1 => {
+                let mut sender = self.open().await;
+                ask(&mut sender, &Shape::Blocking.request()).await;
+                Held::Http1(sender)
+            }
+            Kind::Http2 => {
+                let mut config = (**self.tls.config()).clone();
+                config.alpn_protocols = vec![b"h2".to_vec()];
+                let stream = TokioIo::new(self.open_tls(&Arc::new(config).into()).await);
+                let (mut sender, connection) = http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+                tokio::spawn(connection);
+                let uri = format!("https://{HOST}/v1/chat/completions");
+                let request = post(&uri).body(Full::new(Shape::Blocking.request())).unwrap();
+                finished(sender.send_request(request).await.unwrap()).await;
+                Held::Http2(sender)
+            }
         }
-        let mut sender = self.open().await;
-        ask(&mut sender, &Shape::Blocking.request()).await;
-        Held::Intercepted(sender)
     }
 
     async fn open(&self) -> SendRequest<Full<Bytes>> {
-        let tcp = self.connect(&format!("{HOST}:443")).await;
-        let stream = self
-            .tls
-            .connect(ServerName::try_from(HOST).unwrap(), tcp)
-            .await
-            .unwrap();
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+        let stream = TokioIo::new(self.open_tls(&self.tls).await);
+        let (sender, connection) = http1::handshake(stream).await.unwrap();
         tokio::spawn(connection);
         sender
+    }
+
+    async fn open_tls(&self, tls: &TlsConnector) -> TlsStream<TcpStream> {
+        let tcp = self.connect(&format!("{HOST}:443")).await;
+        let name = ServerName::try_from(HOST).unwrap();
+        tls.connect(name, tcp).await.unwrap()
     }
 
     async fn connect(&self, target: &str) -> TcpStream {
@@ -99,10 +116,29 @@ impl Route {
     }
 }
 
+/// What is kept open.
+#[derive(Clone, Copy)]
+pub(crate) enum Kind {
+    Http1,
+    Http2,
+    Tunnel,
+}
+
+impl Kind {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Kind::Http1 => "intercepted, HTTP/1.1",
+            Kind::Http2 => "intercepted, HTTP/2",
+            Kind::Tunnel => "tunnel",
+        }
+    }
+}
+
 /// A connection that is kept open.
 #[expect(dead_code, reason = "held, not used")]
 pub(crate) enum Held {
-    Intercepted(SendRequest<Full<Bytes>>),
+    Http1(SendRequest<Full<Bytes>>),
+    Http2(http2::SendRequest<Full<Bytes>>),
     Tunnel(TcpStream),
 }
 
@@ -212,14 +248,21 @@ async fn work_fresh(route: Route, body: Bytes, end: Instant) -> Vec<Duration> {
 }
 
 async fn ask(sender: &mut SendRequest<Full<Bytes>>, body: &Bytes) {
-    let request = Request::post("/v1/chat/completions")
+    let request = post("/v1/chat/completions")
         .header("host", HOST)
+        .body(Full::new(body.clone()))
+        .unwrap();
+    finished(sender.send_request(request).await.unwrap()).await;
+}
+
+fn post(uri: &str) -> http::request::Builder {
+    Request::post(uri)
         .header("content-type", "application/json")
         .header("authorization", "Bearer sk-bench-0123456789")
         .header("user-agent", "OpenAI/Python 3.54.0")
-        .body(Full::new(body.clone()))
-        .unwrap();
-    let response = sender.send_request(request).await.unwrap();
+}
+
+async fn finished(response: Response<Incoming>) {
     assert_eq!(response.status(), 200);
     let mut body = response.into_body();
     while let Some(frame) = body.frame().await {

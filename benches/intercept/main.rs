@@ -3,7 +3,8 @@
 //! Starts the real binary and a TLS upstream on loopback, then sends the same requests (2 KiB prompt) directly
 //! and through CONNECT, interception, record and relay, blocking (1 KiB answer) and streamed (54 events), all on
 //! this machine in one run. Then the same with a new connection for each request, and the memory of connections
-//! that do nothing. Prints throughput, median latency, CPU time of the gateway per request and its memory. `cargo bench --bench intercept`; every run is bounded by `SPAN`.
+//! that do nothing. Prints throughput, median latency, CPU time of the gateway per request and its memory. `cargo bench --bench
+//! intercept`, with `-- idle` for the memory alone; every run is bounded by `SPAN`.
 
 #![expect(
     clippy::unwrap_used,
@@ -22,11 +23,13 @@ mod upstream;
 use std::time::Duration;
 
 use gateway::Gateway;
-use load::{Load, Route};
+use load::{Kind, Load, Route};
 use upstream::{Shape, Upstream};
 
 /// How long each measurement runs.
 const SPAN: Duration = Duration::from_secs(4);
+/// After this, intercepted HTTP/1.1 connections have been parked (2 s without a request).
+const PARKED: Duration = Duration::from_millis(2_500);
 
 fn main() {
     // `cargo test --benches` only checks that it builds and starts.
@@ -39,10 +42,13 @@ fn main() {
         .unwrap();
     runtime.block_on(async {
         let upstream = Upstream::start().await;
-        requests(&upstream, span).await;
-        connections(&upstream, span).await;
+        if !std::env::args().any(|argument| argument == "idle") {
+            requests(&upstream, span).await;
+            connections(&upstream, span).await;
+        }
         let idle = if is_test { 10 } else { 2_000 };
-        idle_memory(&upstream, idle).await;
+        let rest = if is_test { Duration::ZERO } else { PARKED };
+        idle_memory(&upstream, idle, rest).await;
     });
 }
 
@@ -111,20 +117,28 @@ async fn connections(upstream: &Upstream, span: Duration) {
     }
 }
 
-/// Memory of connections that do nothing.
-async fn idle_memory(upstream: &Upstream, count: usize) {
+/// Memory of connections that do nothing: at once after a request, and once they are parked.
+async fn idle_memory(upstream: &Upstream, count: usize, rest: Duration) {
     println!();
-    for kind in ["intercepted", "tunnel"] {
+    for kind in [Kind::Http1, Kind::Http2, Kind::Tunnel] {
         let gateway = Gateway::start(upstream, "strict").await;
         let route = gateway.route();
         // What the first ones allocate is not each one's.
         let mut held = vec![route.hold(kind).await, route.hold(kind).await];
+        tokio::time::sleep(rest).await;
         let before = gateway.memory_kib();
         for _ in 0..count {
             held.push(route.hold(kind).await);
         }
-        let each = (gateway.memory_kib() - before) as f64 / count as f64;
-        println!("{kind:<12} {each:>6.1} KiB for each of {count} idle connections, {before} KiB without");
+        let each = |now: u64| now.saturating_sub(before) as f64 / count as f64;
+        let fresh = each(gateway.memory_kib());
+        tokio::time::sleep(rest).await;
+        let parked = each(gateway.memory_kib());
+        println!(
+            "{:<22} {parked:>5.1} KiB for each of {count} idle connections after {:.1} s ({fresh:.1} at once), {before} KiB without",
+            kind.name(),
+            rest.as_secs_f64(),
+        );
         drop(held);
     }
 }

@@ -13,16 +13,19 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, ProviderConfig};
 use crate::metrics::Metrics;
 use crate::record::Recorder;
 use crate::store::{OpenError, Store, StoreError, Writer};
 use crate::token::{self, Tokens};
 use crate::troubles::Troubles;
-use crate::upstream::{Trust, TrustError, Upstream};
+use crate::upstream::{Healths, Shared, Trust, TrustError, Upstream};
 
 /// How often histograms are folded together.
 const UPKEEP: Duration = Duration::from_secs(5);
+
+/// How often the files of keys are looked at.
+const KEYS: Duration = Duration::from_secs(3);
 
 /// Why a bridge could not start.
 #[derive(Debug, thiserror::Error)]
@@ -69,13 +72,15 @@ pub struct App {
     /// What tokens cost.
     pub prices: Arc<Prices>,
     /// All metrics of the process.
-    pub metrics: Metrics,
+    pub metrics: Arc<Metrics>,
     /// Why clients failed lately.
     pub troubles: Troubles,
     /// Every task.
     pub tracker: TaskTracker,
     /// Cancelled when the process is to end.
     pub stopping: CancellationToken,
+    /// What provider instances share, and what of them outlives a configuration.
+    pub shared: Shared,
     providers: ArcSwap<Providers>,
     ca: ArcSwapOption<PublicCa>,
 }
@@ -96,11 +101,8 @@ pub struct Providers {
 }
 
 impl Providers {
-    fn build(
-        config: &Config,
-        tracker: &TaskTracker,
-        stopping: &CancellationToken,
-    ) -> Result<Providers, StartError> {
+    /// Makes the instances of a configuration; what is known of those of the same names goes on.
+    fn build(config: &Config, shared: &Shared) -> Result<Providers, StartError> {
         let instances = config
             .providers
             .iter()
@@ -114,7 +116,7 @@ impl Providers {
                 provider,
                 config.upstream.clone(),
                 trust.clone(),
-                (tracker.clone(), stopping.clone()),
+                shared,
             )
         };
         let upstreams = registry
@@ -169,11 +171,21 @@ impl App {
         ca: Option<PublicCa>,
     ) -> Result<(Arc<App>, Running), StartError> {
         let tracker = TaskTracker::new();
-        let metrics = Metrics::new()?;
+        let metrics = Arc::new(Metrics::new()?);
         let stopping = CancellationToken::new();
-        let providers = Providers::build(&config, &tracker, &stopping)?;
+        let shared = Shared {
+            tracker: tracker.clone(),
+            stopping: stopping.clone(),
+            metrics: metrics.clone(),
+            healths: Arc::new(Healths::new(metrics.clone(), clock.clone())),
+        };
+        let providers = Providers::build(&config, &shared)?;
         for upstream in providers.upstreams() {
-            metrics.provider_info(&upstream.name, upstream.instance.kind.name());
+            metrics.provider_info(&upstream.name, upstream.instance.kind.name(), "enabled");
+            upstream.publish_keys();
+        }
+        for ProviderConfig { instance, .. } in &config.disabled {
+            metrics.provider_info(instance.name.as_str(), instance.kind.name(), "disabled");
         }
         let store = Store::open(&config.database)?;
         let (queue, jobs) = mpsc::channel(crate::record::QUEUE);
@@ -196,6 +208,7 @@ impl App {
             troubles: Troubles::default(),
             tracker,
             stopping,
+            shared,
             providers: ArcSwap::from_pointee(providers),
             ca: ArcSwapOption::from_pointee(ca),
         });
@@ -218,15 +231,28 @@ impl App {
         self.ca.store(Some(Arc::new(ca)));
     }
 
+    /// Reads changed keys again, away from the requests, and tells how all of them are.
+    fn look_after_keys(&self) {
+        let providers = self.providers();
+        self.tracker.spawn_blocking(move || {
+            for upstream in providers.upstreams() {
+                upstream.keys.reread();
+                upstream.publish_keys();
+            }
+        });
+    }
+
     fn keep_house(self: &Arc<Self>) {
         let app = self.clone();
         self.tracker.spawn(async move {
             let mut upkeep = tokio::time::interval(UPKEEP);
             let mut refresh = tokio::time::interval(token::REFRESH);
+            let mut keys = tokio::time::interval(KEYS);
             loop {
                 tokio::select! {
                     _ = upkeep.tick() => app.metrics.run_upkeep(),
                     _ = refresh.tick() => app.tokens.refresh().await,
+                    _ = keys.tick() => app.look_after_keys(),
                     () = app.stopping.cancelled() => return,
                 }
             }

@@ -6,7 +6,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -36,10 +36,11 @@ pub enum CollectError {
     TooSlow,
     /// The connection broke, or the body is malformed.
     #[error("the request body broke off")]
-    Broken(#[source] hyper::Error),
+    Broken(#[source] Option<hyper::Error>),
 }
 
-/// Buffers a request body of at most `limit` bytes.
+/// Buffers a request body of at most `limit` bytes. Trailers are left out, as RFC 9110 section 6.5.1 allows: the
+/// body goes on with a length, and no AI API has any.
 ///
 /// # Errors
 /// The body is too long, too slow or broken.
@@ -55,7 +56,10 @@ pub async fn collect(mut body: Incoming, limit: usize) -> Result<Bytes, CollectE
             .await
             .map_err(|_| CollectError::TooSlow)?;
         let Some(frame) = frame else { break };
-        let Ok(data) = frame.map_err(CollectError::Broken)?.into_data() else {
+        let Ok(data) = frame
+            .map_err(|error| CollectError::Broken(Some(error)))?
+            .into_data()
+        else {
             continue;
         };
         if first.len() + rest.len() + data.len() > limit {
@@ -107,28 +111,39 @@ pub struct Streaming {
     /// Runs while the client is being waited for.
     silence: Option<Pin<Box<Sleep>>>,
     waiting: bool,
-    stalled: Stalled,
+    breach: Breach,
 }
 
-/// Tells that a client stopped sending; the error that the upstream's connection reports says less.
+/// Tells that a client did not send its whole body; the error that the upstream's connection reports says less.
 #[derive(Clone, Debug, Default)]
-pub struct Stalled(Arc<AtomicBool>);
+pub struct Breach(Arc<AtomicU8>);
 
-impl Stalled {
-    /// Whether it happened.
-    pub fn happened(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+const STALLED: u8 = 1;
+const BROKEN: u8 = 2;
+
+impl Breach {
+    /// What happened, if anything did.
+    pub fn error(&self) -> Option<CollectError> {
+        match self.0.load(Ordering::Relaxed) {
+            STALLED => Some(CollectError::TooSlow),
+            BROKEN => Some(CollectError::Broken(None)),
+            _ => None,
+        }
+    }
+
+    fn note(&self, what: u8) {
+        self.0.store(what, Ordering::Relaxed);
     }
 }
 
 impl Streaming {
-    /// Streams `body`; `stalled` tells whether the client stopped sending it.
-    pub fn new(body: Incoming, stalled: Stalled) -> Streaming {
+    /// Streams `body`; `breach` tells whether the client sent all of it.
+    pub fn new(body: Incoming, breach: Breach) -> Streaming {
         Streaming {
             body,
             silence: None,
             waiting: false,
-            stalled,
+            breach,
         }
     }
 
@@ -141,7 +156,7 @@ impl Streaming {
             silence.as_mut().reset(Instant::now() + CLIENT_SILENCE);
         }
         ready!(silence.as_mut().poll(cx));
-        self.stalled.0.store(true, Ordering::Relaxed);
+        self.breach.note(STALLED);
         Poll::Ready(RequestError::Silent)
     }
 }
@@ -157,7 +172,11 @@ impl Body for Streaming {
         let this = self.get_mut();
         if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) {
             this.waiting = false;
-            return Poll::Ready(frame.map(|frame| frame.map_err(RequestError::Broken)));
+            let broken = |error| {
+                this.breach.note(BROKEN);
+                RequestError::Broken(error)
+            };
+            return Poll::Ready(frame.map(|frame| frame.map_err(broken)));
         }
         this.poll_silence(cx).map(|error| Some(Err(error)))
     }

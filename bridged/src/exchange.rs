@@ -6,21 +6,21 @@
 //! one place, in the provider's error shape.
 
 mod call;
+mod pass;
 mod reply;
 mod send;
+mod way;
 
 use std::sync::Arc;
 
 use http::header::HeaderMap;
 use http::{HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
-use providers::{Api, Endpoint, ErrorShape, NamedRouteError, Route, Transport};
-use tokio::time::Instant;
+use providers::{Api, Endpoint, ErrorShape, NamedRouteError, Route};
 use uuid::Uuid;
 
 use crate::app::{App, Providers};
-use crate::body::{CollectError, ReplyBody, RequestBody, Stalled, Streaming};
-use crate::credential;
+use crate::body::ReplyBody;
 use crate::headers;
 use crate::identity::Identity;
 use crate::record::Mode;
@@ -28,7 +28,8 @@ use crate::refusal::Refusal;
 use crate::upstream::Upstream;
 use crate::websocket;
 
-pub(crate) use reply::to_client;
+pub(crate) use call::{Call, record, user_agent};
+pub(crate) use reply::{tap_limits, to_client};
 pub(crate) use send::answered;
 
 /// What the client asked for.
@@ -148,7 +149,7 @@ fn route_as(
 
 async fn dispatch(
     app: &Arc<App>,
-    providers: &Providers,
+    providers: &Arc<Providers>,
     route: Route,
     exchange: Exchange,
 ) -> Response<ReplyBody> {
@@ -158,66 +159,29 @@ async fn dispatch(
     };
     let shape = upstream.instance.kind.error_shape(route.endpoint);
     let answered = if websocket::is_asked(&exchange.request) {
-        websocket::open(app, upstream, &route, exchange).await
+        websocket::open(app, providers, &route, exchange).await
     } else {
         match route.endpoint {
-            Endpoint::Bridged(api) => bridge(app, upstream, &route, api, exchange).await,
-            Endpoint::Passthrough => pass_through(app, upstream, &route, exchange).await,
+            Endpoint::Bridged(api) => bridge(app, providers, upstream, (&route, api), exchange).await,
+            Endpoint::Passthrough => pass::pass_through(app, upstream, &route, exchange).await,
         }
     };
     answered.unwrap_or_else(|refusal| refuse(app, &refusal, shape, request_id))
 }
 
-/// A request that is not recorded: everything of a claimed host that is no AI call.
-async fn pass_through(
-    app: &Arc<App>,
-    upstream: &Upstream,
-    route: &Route,
-    exchange: Exchange,
-) -> Result<Response<ReplyBody>, Refusal> {
-    let mode = exchange.mode();
-    let (mut parts, body) = exchange.request.into_parts();
-    parts.headers = headers::to_upstream(&parts.headers);
-    // Proxy mode sends what the client sent and nothing more; only the allow-list of base-URL mode gets a key.
-    if mode == Mode::BaseUrl {
-        credential::choose(upstream, &mut parts.headers, mode)?;
-    }
-    if upstream.instance.kind.transport() == Transport::Simulated {
-        return Err(Refusal::UnknownRoute {
-            provider: upstream.name.to_string(),
-        });
-    }
-    let stalled = Stalled::default();
-    let body = RequestBody::Streaming(Streaming::new(body, stalled.clone()));
-    let sent = upstream
-        .send(&route.target, Request::from_parts(parts, body))
-        .await;
-    if sent.is_err() && stalled.happened() {
-        return Err(Refusal::Body(CollectError::TooSlow));
-    }
-    let response = answered(app, upstream, sent)?;
-    app.metrics
-        .passthrough(&upstream.name, response.status().as_u16());
-    let (parts, body) = to_client(response);
-    Ok(Response::from_parts(parts, ReplyBody::Passed(Box::new(body))))
-}
-
 /// An AI call: recorded before it is sent, tapped while it is answered.
 async fn bridge(
     app: &Arc<App>,
+    providers: &Providers,
     upstream: &Upstream,
-    route: &Route,
-    api: Api,
+    (route, api): (&Route, Api),
     exchange: Exchange,
 ) -> Result<Response<ReplyBody>, Refusal> {
     let mut call = call::receive(app, route, api, exchange).await?;
-    let credential = credential::choose(upstream, &mut call.parts.headers, call.mode)?;
-    let mut recording = call::record(app, upstream, &mut call, credential).await?;
-    let sending = Instant::now();
-    let sent = send::send(app, upstream, route, call, recording.id()).await;
-    recording.waited(sending.elapsed());
-    match answered(app, upstream, sent) {
-        Ok(response) => Ok(reply::relay(upstream, response, recording)),
+    let mut way = way::find(providers, upstream, (route, api), &mut call)?;
+    let mut recording = call::record(app, way.upstream, &mut call, &way.credential).await?;
+    match send::send(app, &mut way, call, &mut recording).await {
+        Ok(response) => Ok(reply::relay(way.upstream, response, recording)),
         Err(refusal) => Err(send::fail(recording, refusal).await),
     }
 }

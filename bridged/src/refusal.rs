@@ -4,8 +4,10 @@
 //! in the provider's own error shape, so that the client shows it as it would show the provider's. Inner errors
 //! are logged, never sent.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, UPGRADE};
+use http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, UPGRADE};
 use http::{Response, StatusCode};
 use providers::{ErrorFacts, ErrorShape};
 use uuid::Uuid;
@@ -49,6 +51,12 @@ pub enum Refusal {
         /// The status on which the client falls back.
         status: u16,
     },
+    /// A WebSocket has too many responses under way.
+    #[error("this WebSocket has {limit} responses under way: wait for one to end")]
+    TooManyResponses {
+        /// The limit.
+        limit: usize,
+    },
     /// The request body cannot be taken.
     #[error(transparent)]
     Body(CollectError),
@@ -57,6 +65,48 @@ pub enum Refusal {
     NoCredential {
         /// The instance.
         provider: String,
+    },
+    /// Every key of the gateway's has met a limit.
+    #[error(
+        "every key that the gateway holds for provider `{provider}` has met a limit: try again in {} s",
+        whole_seconds(.wait)
+    )]
+    KeysResting {
+        /// The instance.
+        provider: String,
+        /// Until the first of them is back.
+        wait: Duration,
+    },
+    /// The provider knows none of the gateway's keys.
+    #[error("provider `{provider}` rejects every key that the gateway holds for it: tell its operator")]
+    KeysRejected {
+        /// The instance.
+        provider: String,
+    },
+    /// The user's own credential is out of quota.
+    #[error(
+        "provider `{provider}` has said that your credential is out of quota: try again in {} s",
+        whole_seconds(.wait)
+    )]
+    QuotaSpent {
+        /// The instance.
+        provider: String,
+        /// Until it is back.
+        wait: Duration,
+    },
+    /// The instance, or the model, has failed too often.
+    #[error(
+        "{} has failed too often and is left alone for now: try again in {} s",
+        subject(.provider, .model.as_deref()),
+        whole_seconds(.wait)
+    )]
+    CircuitOpen {
+        /// The instance.
+        provider: String,
+        /// The model, unless it is the instance as a whole.
+        model: Option<String>,
+        /// Until it is tried again.
+        wait: Duration,
     },
     /// The request cannot be recorded.
     #[error("the gateway cannot record requests at the moment")]
@@ -82,9 +132,13 @@ impl Refusal {
             Refusal::WebSocket { status } => *status,
             Refusal::Body(CollectError::TooLong { .. }) => 413,
             Refusal::Body(CollectError::TooSlow) => 408,
+            Refusal::TooManyResponses { .. } => 429,
             // Every client shows a 400 as it is and none repeats it.
-            Refusal::Body(CollectError::Broken(_)) | Refusal::NoCredential { .. } => 400,
-            Refusal::Unrecordable(_) | Refusal::NoRandomness => 503,
+            Refusal::Body(CollectError::Broken(_))
+            | Refusal::NoCredential { .. }
+            | Refusal::KeysRejected { .. } => 400,
+            Refusal::KeysResting { .. } | Refusal::QuotaSpent { .. } => 429,
+            Refusal::Unrecordable(_) | Refusal::NoRandomness | Refusal::CircuitOpen { .. } => 503,
             Refusal::Upstream { error, .. } if error.is_timeout() => 504,
             Refusal::Upstream { .. } => 502,
         }
@@ -101,13 +155,29 @@ impl Refusal {
             Refusal::Connect => "connect_inside",
             Refusal::NoRandomness => "no_randomness",
             Refusal::WebSocket { .. } => "websocket_unavailable",
+            Refusal::TooManyResponses { .. } => "too_many_responses",
             Refusal::Body(CollectError::TooLong { .. }) => "body_too_long",
             Refusal::Body(CollectError::TooSlow) => "body_too_slow",
             Refusal::Body(CollectError::Broken(_)) => "body_broken",
             Refusal::NoCredential { .. } => "no_credential",
+            Refusal::KeysResting { .. } => "keys_resting",
+            Refusal::KeysRejected { .. } => "keys_rejected",
+            Refusal::QuotaSpent { .. } => "quota_spent",
+            Refusal::CircuitOpen { .. } => "circuit_open",
             Refusal::Unrecordable(_) => "records_unavailable",
             Refusal::Upstream { error, .. } if error.is_timeout() => "upstream_timeout",
             Refusal::Upstream { .. } => "upstream_unreachable",
+        }
+    }
+
+    /// How long the client should wait before it asks again.
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Refusal::KeysResting { wait, .. }
+            | Refusal::QuotaSpent { wait, .. }
+            | Refusal::CircuitOpen { wait, .. } => Some(*wait),
+            Refusal::Unrecordable(_) => Some(Duration::from_secs(5)),
+            _ => None,
         }
     }
 
@@ -119,14 +189,8 @@ impl Refusal {
     /// The response on the wire.
     pub fn respond(&self, shape: ErrorShape, request_id: Uuid) -> Response<ReplyBody> {
         let status = self.status();
-        let message = format!("Causeway: {self}");
-        let facts = ErrorFacts {
-            status,
-            code: self.code(),
-            message: &message,
-            request_id: &request_id.to_string(),
-        };
-        let mut response = Response::new(ReplyBody::from(Bytes::from(providers::error_body(shape, &facts))));
+        let body = self.facts(request_id, |facts| providers::error_body(shape, facts));
+        let mut response = Response::new(ReplyBody::from(Bytes::from(body)));
         *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
         let head = response.headers_mut();
         head.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -136,9 +200,6 @@ impl Refusal {
             Refusal::WebSocket { status: 426 } => {
                 head.insert(UPGRADE, HeaderValue::from_static("HTTP/1.1"));
             }
-            Refusal::Unrecordable(_) => {
-                head.insert(http::header::RETRY_AFTER, HeaderValue::from_static("5"));
-            }
             Refusal::Unauthenticated(_) => {
                 head.insert(
                     http::header::WWW_AUTHENTICATE,
@@ -147,9 +208,39 @@ impl Refusal {
             }
             _ => {}
         }
+        if let Some(wait) = self.retry_after() {
+            head.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(&wait)));
+        }
         if self.ends_connection() {
             head.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
+    }
+
+    /// The text of the error event that answers a call on a WebSocket, in the lane of that call.
+    pub(crate) fn event(&self, shape: ErrorShape, request_id: Uuid, lane: Option<&str>) -> Vec<u8> {
+        self.facts(request_id, |facts| providers::error_event(shape, facts, lane))
+    }
+
+    fn facts<T>(&self, request_id: Uuid, encode: impl FnOnce(&ErrorFacts<'_>) -> T) -> T {
+        encode(&ErrorFacts {
+            status: self.status(),
+            code: self.code(),
+            message: &format!("Causeway: {self}"),
+            request_id: &request_id.to_string(),
+        })
+    }
+}
+
+/// A wait in whole seconds, never too short and never nothing.
+fn whole_seconds(wait: &Duration) -> u64 {
+    let started = u64::from(wait.subsec_nanos() > 0);
+    wait.as_secs().saturating_add(started).max(1)
+}
+
+fn subject(provider: &str, model: Option<&str>) -> String {
+    match model {
+        Some(model) => format!("the model `{model}` of provider `{provider}`"),
+        None => format!("provider `{provider}`"),
     }
 }

@@ -132,7 +132,7 @@ impl Relay {
 }
 
 /// The outcome of a reply that has ended.
-fn conclude(facts: ReplyFacts, broken: Option<&ReplyError>, succeeded: bool) -> Finish {
+pub(crate) fn conclude(facts: ReplyFacts, broken: Option<&ReplyError>, succeeded: bool) -> Finish {
     if let Some(error) = broken {
         let kind = match error {
             ReplyError::Upstream(_) => "upstream_broken",

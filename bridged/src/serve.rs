@@ -1,32 +1,36 @@
 //! Listeners: accepting connections and speaking HTTP on them, for every port of both daemons.
 
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::UPGRADE;
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::app::{App, StartError};
 use crate::body::ReplyBody;
-use crate::wire::{self, Guarded};
+use crate::prefixed::Prefixed;
+use crate::wire::{self, Guarded, InUse, Line};
 
 /// Largest request head, in bytes. Above it the answer is 431.
 pub const HEAD_LIMIT: usize = 64 << 10;
 /// Most header fields of a request.
 const FIELDS_LIMIT: usize = 200;
-/// How long a connection may be silent before and between requests. Longer than clients keep idle
-/// connections, so that a client never sends into a connection that is just being closed. A head that has
-/// begun must end sooner: see `wire`.
+/// How long a connection may be without a request. Longer than clients keep idle connections, so that a client
+/// never sends into a connection that is just being closed. A head that has begun must end sooner: see `wire`.
 pub const IDLE: Duration = Duration::from_secs(120);
+/// How long an HTTP/1 connection rests before its buffers are let go: longer than clients that go on at once take.
+const REST: Duration = Duration::from_secs(2);
+/// How long a client that is idle may take to hear that it is over.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// Pause after an accept that failed for want of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -69,12 +73,13 @@ where
     }
 }
 
-/// The HTTP/1.1 settings of every listener; `head` is the deadline for a request's head.
-pub fn http1(head: Duration) -> http1::Builder {
+/// The HTTP/1.1 settings of every listener.
+pub fn http1() -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        .header_read_timeout(head)
+        // `Guarded` sees to heads, `speak` to what is between them.
+        .header_read_timeout(None)
         .max_header_size(HEAD_LIMIT)
         .max_buf_size(2 * HEAD_LIMIT)
         .max_headers(FIELDS_LIMIT)
@@ -118,25 +123,56 @@ where
     S: Fn(Request<Incoming>) -> F + Send + Clone + 'static,
     F: Future<Output = Response<ReplyBody>> + Send + 'static,
 {
-    if tokio::time::timeout(IDLE, tcp.peek(&mut [0])).await.is_err() {
+    let begun = tokio::select! {
+        begun = tokio::time::timeout(IDLE, tcp.readable()) => begun.is_ok(),
+        () = app.stopping.cancelled() => false,
+    };
+    if !begun {
         return;
     }
-    if let Ok(Ok(protocol)) = tokio::time::timeout(wire::HEAD, protocol(&tcp)).await {
-        speak(app, tcp, protocol, service).await;
+    if let Ok(Ok((io, protocol))) = tokio::time::timeout(wire::HEAD, opening(tcp)).await {
+        speak(app, io, Manner { protocol, idle: IDLE }, service).await;
     }
 }
 
+/// Reads ahead until it is clear which HTTP it is: HTTP/2 begins with `PRI ` (RFC 9113 section 3.4).
+///
+/// # Errors
+/// The connection broke.
+pub async fn opening(tcp: TcpStream) -> std::io::Result<(Prefixed<TcpStream>, Protocol)> {
+    const PREFACE: &[u8] = b"PRI ";
+    let mut io = Prefixed::from(tcp);
+    loop {
+        let count = poll_fn(|cx| io.poll_ahead(cx)).await?;
+        if io.ahead().starts_with(PREFACE) {
+            return Ok((io, Protocol::Http2));
+        }
+        if count == 0 || !PREFACE.starts_with(io.ahead()) {
+            return Ok((io, Protocol::Http1));
+        }
+    }
+}
+
+/// How HTTP is spoken on a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Manner {
+    /// In which version.
+    pub protocol: Protocol,
+    /// How long the connection may be without a request.
+    pub idle: Duration,
+}
+
 /// Speaks HTTP until either side ends. When the app stops, what is in flight may end.
-pub async fn speak<IO, S, F>(app: &Arc<App>, io: IO, protocol: Protocol, service: S)
+pub async fn speak<IO, S, F>(app: &Arc<App>, io: Prefixed<IO>, manner: Manner, service: S)
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Fn(Request<Incoming>) -> F + Send + Clone + 'static,
     F: Future<Output = Response<ReplyBody>> + Send + 'static,
 {
-    let ended = match protocol {
+    let ended = match manner.protocol {
         // Boxed, so that a connection takes the memory of its own protocol only.
-        Protocol::Http1 => Box::pin(speak_http1(app, io, service)).await,
-        Protocol::Http2 => Box::pin(speak_http2(app, io, service)).await,
+        Protocol::Http1 => Box::pin(speak_http1(app, io, manner.idle, service)).await,
+        Protocol::Http2 => Box::pin(speak_http2(app, io, manner.idle, service)).await,
     };
     if let Err(error) = ended {
         // Clients drop connections they no longer need: nothing to worry anyone.
@@ -144,66 +180,113 @@ where
     }
 }
 
-async fn speak_http1<IO, S, F>(app: &Arc<App>, io: IO, service: S) -> hyper::Result<()>
+/// HTTP/1 in sessions: between them the connection rests, and is nothing but its stream.
+async fn speak_http1<IO, S, F>(
+    app: &Arc<App>,
+    io: Prefixed<IO>,
+    idle: Duration,
+    service: S,
+) -> hyper::Result<()>
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Fn(Request<Incoming>) -> F + Send + Clone + 'static,
     F: Future<Output = Response<ReplyBody>> + Send + 'static,
 {
-    let io = Guarded::http1(io, app.metrics.wire.clone());
-    let switch = io.switch();
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        if request.headers().contains_key(UPGRADE) {
-            request.extensions_mut().insert(switch.clone());
+    let (line, rest) = (Line::default(), REST.min(idle));
+    let mut io = Box::new(Guarded::http1(io, app.metrics.wire.clone(), line.clone(), rest));
+    let mut patience = idle;
+    loop {
+        let begun = tokio::select! {
+            begun = tokio::time::timeout(patience, io.unpark()) => begun,
+            () = app.stopping.cancelled() => Ok(Ok(false)),
+        };
+        if !matches!(begun, Ok(Ok(true))) {
+            let _ = tokio::time::timeout(FAREWELL, io.shutdown()).await;
+            return Ok(());
         }
-        // HTTP/1.1 keeps room for this future as long as the connection lives: boxed, it is a pointer.
-        let answer = Box::pin(service(request));
-        async move { Ok::<_, Infallible>(answer.await) }
-    });
-    let connection = http1(IDLE).serve_connection(TokioIo::new(io), service);
-    let mut connection = std::pin::pin!(connection.with_upgrades());
-    tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = app.stopping.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+        match Box::pin(session(app, io, &line, service.clone())).await? {
+            Some(parked) => io = parked,
+            None => return Ok(()),
         }
+        patience = idle - rest;
     }
 }
 
-async fn speak_http2<IO, S, F>(app: &Arc<App>, io: IO, service: S) -> hyper::Result<()>
+/// Serves requests until the connection ends, or rests and is given back.
+async fn session<IO, S, F>(
+    app: &App,
+    io: Box<Guarded<IO>>,
+    line: &Line,
+    service: S,
+) -> hyper::Result<Option<Box<Guarded<IO>>>>
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Fn(Request<Incoming>) -> F + Send + Clone + 'static,
     F: Future<Output = Response<ReplyBody>> + Send + 'static,
 {
-    let io = Guarded::http2(io, app.metrics.wire.clone());
-    let service = service_fn(move |request| {
-        let answer = Box::pin(service(request));
-        async move { Ok::<_, Infallible>(answer.await) }
+    let line = line.clone();
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        if request.headers().contains_key(UPGRADE) {
+            line.offer(&mut request);
+        }
+        // HTTP/1.1 keeps room for this future as long as the connection lives: boxed, it is a pointer.
+        Box::pin(served(&line, &service, request))
+    });
+    let mut connection = http1()
+        .serve_connection(TokioIo::new(io), service)
+        .with_upgrades();
+    tokio::select! {
+        ended = &mut connection => ended?,
+        () = app.stopping.cancelled() => {
+            std::pin::Pin::new(&mut connection).graceful_shutdown();
+            (&mut connection).await?;
+        }
+    }
+    let io = connection.into_parts().map(|parts| parts.io.into_inner());
+    Ok(io.filter(|io| io.is_parked()))
+}
+
+/// The answer to a request, which uses its connection until it is sent.
+fn served<S, F>(
+    line: &Line,
+    service: &S,
+    request: Request<Incoming>,
+) -> impl Future<Output = Result<Response<InUse<ReplyBody>>, Infallible>> + use<S, F>
+where
+    S: Fn(Request<Incoming>) -> F,
+    F: Future<Output = Response<ReplyBody>>,
+{
+    let using = line.begin();
+    let answer = service(request);
+    async move { Ok(using.until_sent(answer.await)) }
+}
+
+async fn speak_http2<IO, S, F>(
+    app: &Arc<App>,
+    io: Prefixed<IO>,
+    idle: Duration,
+    service: S,
+) -> hyper::Result<()>
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Fn(Request<Incoming>) -> F + Send + Clone + 'static,
+    F: Future<Output = Response<ReplyBody>> + Send + 'static,
+{
+    let line = Line::default();
+    let io = Guarded::http2(io, app.metrics.wire.clone(), line.clone());
+    let uses = line.clone();
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        if *request.method() == Method::CONNECT {
+            uses.offer(&mut request);
+        }
+        Box::pin(served(&uses, &service, request))
     });
     let mut connection = std::pin::pin!(http2().serve_connection(TokioIo::new(io), service));
     tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = app.stopping.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
+        ended = connection.as_mut() => return ended,
+        () = app.stopping.cancelled() => {}
+        () = line.unused_for(idle) => {}
     }
-}
-
-/// Looks at a connection's first bytes without taking them: HTTP/2 begins with `PRI ` (RFC 9113 section 3.4).
-async fn protocol(tcp: &TcpStream) -> std::io::Result<Protocol> {
-    let mut start = [0_u8; 4];
-    loop {
-        let count = tcp.peek(&mut start).await?;
-        let seen = start.get(..count).unwrap_or_default();
-        if count == 0 || !b"PRI ".starts_with(seen) {
-            return Ok(Protocol::Http1);
-        }
-        if count == start.len() {
-            return Ok(Protocol::Http2);
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    connection.as_mut().graceful_shutdown();
+    connection.await
 }

@@ -105,3 +105,33 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Watched<IO> {
         Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, duplex};
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_silent_splice_ends_and_a_busy_one_does_not() {
+        let idle = Duration::from_millis(200);
+        let ((mut client, one), (other, mut server)) = (duplex(64), duplex(64));
+        let stopping = CancellationToken::new();
+        let start = Instant::now();
+        let busy = async {
+            for _ in 0..10 {
+                tokio::time::sleep(idle / 4).await;
+                client.write_all(b"x").await.unwrap();
+                server.read_exact(&mut [0]).await.unwrap();
+            }
+            let last = Instant::now();
+            // Then nothing: both sides are told.
+            assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
+            assert_eq!(server.read(&mut [0]).await.unwrap(), 0);
+            last
+        };
+        let (last, ()) = tokio::join!(busy, splice(one, other, idle, &stopping));
+        assert!(last - start > idle * 2 && last.elapsed() > idle / 2);
+    }
+}

@@ -10,8 +10,24 @@ use divan::counter::BytesCount;
 use providers::{Api, Limits, inspect};
 use serde_json::{Value, json};
 
+mod ratio;
+
 fn main() {
     divan::main();
+    if ratio::is_asked() {
+        for size in [1, 2] {
+            let body = codex_body(size * 1024 * 1024);
+            let limits = Limits::default();
+            let run = || {
+                divan::black_box(inspect(Api::Responses, "/", divan::black_box(&body), &limits));
+            };
+            ratio::print(
+                &format!("Codex body of {size} MiB"),
+                std::slice::from_ref(&body),
+                run,
+            );
+        }
+    }
 }
 
 const SIZES: [usize; 2] = [2 * 1024, 2 * 1024 * 1024];
@@ -47,6 +63,45 @@ fn body(api: Api, size: usize) -> Vec<u8> {
     json!({"model": "gpt-5.5", "stream": true, list: turns, "tools": tools})
         .to_string()
         .into_bytes()
+}
+
+/// A body as Codex sends it late in a session: instructions, tools, and an input of calls, outputs and reasoning.
+fn codex_body(size: usize) -> Vec<u8> {
+    let code = "    let total = items.iter().map(|item| item.price * item.count).sum::<u64>();\n";
+    let listing = "src/main.rs:12:fn main() -> ExitCode {\nsrc/main.rs:13:    let args = \"--help\";\n";
+    let secret = "gAAAAABpIh1xQm5vdCByZWFsbHkgZW5jcnlwdGVk".repeat(40);
+    let mut input = vec![
+        json!({"type": "message", "role": "developer", "content": [{"type": "input_text", "text": "Follow AGENTS.md. ".repeat(300)}]}),
+    ];
+    let mut length = 30_000;
+    for i in 0.. {
+        if length >= size {
+            break;
+        }
+        let turn = [
+            json!({"type": "reasoning", "summary": [{"type": "summary_text", "text": "**Reading the code**"}], "content": null, "encrypted_content": secret}),
+            json!({"type": "function_call", "name": "exec_command", "arguments": format!("{{\"cmd\":\"rg -n main src/{i}\",\"workdir\":\"/repo\"}}"), "call_id": format!("call_{i:024}")}),
+            json!({"type": "function_call_output", "call_id": format!("call_{i:024}"), "output": format!("Exit code: 0\nOutput:\n{}{}", listing.repeat(20), code.repeat(30))}),
+        ];
+        length += turn.iter().map(|item| item.to_string().len()).sum::<usize>();
+        input.extend(turn);
+    }
+    input.push(json!({"type": "message", "role": "user", "content": [{"type": "input_text", "text": "What does this code do?"}]}));
+    let tools: Vec<Value> = (0..7).map(|i| json!({"type": "function", "name": format!("tool{i}"), "strict": false, "description": "Runs a command. ".repeat(20), "parameters": {"type": "object", "properties": {"cmd": {"type": "string", "description": "Shell command to execute."}}, "required": ["cmd"], "additionalProperties": false}})).collect();
+    json!({"model": "gpt-5.5", "instructions": "You are Codex, a coding agent.\n".repeat(400), "input": input, "tools": tools, "tool_choice": "auto", "parallel_tool_calls": true, "reasoning": {"effort": "medium", "summary": "auto"}, "store": false, "stream": true, "include": ["reasoning.encrypted_content"], "prompt_cache_key": "0199"})
+        .to_string()
+        .into_bytes()
+}
+
+#[divan::bench(args = [1024 * 1024, 2 * 1024 * 1024])]
+fn codex(bencher: Bencher<'_, '_>, size: usize) {
+    let body = codex_body(size);
+    let limits = Limits::default();
+    let found = inspect(Api::Responses, "/", &body, &limits);
+    assert_eq!(found.prompt.as_deref(), Some("What does this code do?"));
+    bencher
+        .counter(BytesCount::new(body.len()))
+        .bench(|| inspect(Api::Responses, "/", divan::black_box(&body), &limits));
 }
 
 #[divan::bench(args = APIS, consts = SIZES)]

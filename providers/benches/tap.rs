@@ -1,6 +1,6 @@
 //! What does a tap cost for each streamed byte, as shipped and with the output kept?
 //!
-//! `cargo bench -p providers --bench tap`. One item is one stream of 1000 content deltas in chunks of one event, as
+//! `cargo bench -p providers --bench tap`, which ends with the ratio to copying. One item is one stream of 1000 content deltas in chunks of one event, as
 //! providers send them; `compressed` is the same stream under gzip and zstd with a flush after each event.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a bench fails loudly")]
@@ -11,9 +11,25 @@ use divan::Bencher;
 use divan::counter::BytesCount;
 use providers::{Api, ReplyHead, Tap, TapLimits};
 
+mod ratio;
+
 fn main() {
     divan::main();
+    if ratio::is_asked() {
+        for api in APIS {
+            let chunks: Vec<Vec<u8>> = events(api).into_iter().map(String::into_bytes).collect();
+            let run = || run(api, None, &chunks, TapLimits::default());
+            ratio::print(&format!("tap of {api}"), &chunks, run);
+        }
+    }
 }
+
+const APIS: [Api; 4] = [
+    Api::ChatCompletions,
+    Api::Responses,
+    Api::Messages,
+    Api::Completions,
+];
 
 const DELTAS: usize = 1000;
 
@@ -35,7 +51,7 @@ fn delta(api: Api, i: usize) -> String {
         Api::Messages => format!(
             "event: content_block_delta\ndata: {{\"type\":\"content_block_delta\",\"index\":0,\"delta\":{{\"type\":\"text_delta\",\"text\":\" word{i}\"}}       }}\n\n"
         ),
-        Api::Completions => format!(
+        _ => format!(
             "data: {{\"id\":\"cmpl-DkW1\",\"created\":1763800000,\"model\":\"gpt-41-copilot\",\"choices\":[{{\"text\":\" word{i}\",\"index\":0,\"finish_reason\":null,\"logprobs\":null}}]}}\n\n"
         ),
     }
@@ -44,7 +60,6 @@ fn delta(api: Api, i: usize) -> String {
 fn frame(api: Api) -> (Vec<String>, Vec<String>) {
     let one = |text: &str| vec![text.to_owned()];
     match api {
-        Api::ChatCompletions | Api::Completions => (Vec::new(), one("data: [DONE]\n\n")),
         Api::Responses => (
             one(
                 "event: response.output_item.added\ndata: {\"type\":\"response.output_item.added\",\"output_index\":0,\"item\":{\"type\":\"message\",\"content\":[]}}\n\n",
@@ -59,6 +74,7 @@ fn frame(api: Api) -> (Vec<String>, Vec<String>) {
             ),
             one("event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"),
         ),
+        _ => (Vec::new(), one("data: [DONE]\n\n")),
     }
 }
 
@@ -84,12 +100,12 @@ fn measure(bencher: Bencher<'_, '_>, api: Api, limits: TapLimits) {
         .bench(|| run(api, None, &chunks, limits));
 }
 
-#[divan::bench(args = Api::ALL)]
+#[divan::bench(args = APIS)]
 fn default_limits(bencher: Bencher<'_, '_>, api: Api) {
     measure(bencher, api, TapLimits::default());
 }
 
-#[divan::bench(args = Api::ALL)]
+#[divan::bench(args = APIS)]
 fn output_kept(bencher: Bencher<'_, '_>, api: Api) {
     measure(
         bencher,

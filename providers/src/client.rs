@@ -113,8 +113,16 @@ impl Rule {
             Some(name) => {
                 text(headers, name).and_then(|value| product_version(value).or_else(|| version(value)))
             }
-            None => product_version(agent),
+            // The user agent may be that of a library.
+            None if self.is_named_by(agent) => product_version(agent),
+            None => None,
         }
+    }
+
+    fn is_named_by(&self, agent: &str) -> bool {
+        let of_agent =
+            |mark: &Mark| matches!(mark, Mark::Agent(prefix) if starts_with_ignoring_case(agent, prefix));
+        self.marks.iter().any(of_agent)
     }
 }
 

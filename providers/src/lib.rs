@@ -6,8 +6,8 @@
 //! bound, nothing takes quadratic time.
 //!
 //! A request passes through [`Registry`] (route), [`decode_body`] and [`inspect()`] (request), [`Tap`] (reply) and
-//! [`Prices`] (cost).
-//! A new protocol is one file under `kinds/`, one line in [`kind`](mod@kind)'s table and one folder of fixtures.
+//! [`Prices`] (cost). A new protocol is one file under `kinds/`, one line in [`kind`](mod@kind)'s table and its
+//! golden cases under `tests/golden`.
 
 pub mod api;
 pub mod client;
@@ -24,9 +24,11 @@ pub mod prices;
 pub mod registry;
 pub mod route;
 pub mod simulated;
+pub mod socket;
 mod stored;
 pub mod tap;
 mod text;
+pub mod throttle;
 
 pub use api::{Api, Endpoint};
 pub use client::{Client, detect};
@@ -43,6 +45,7 @@ pub use prices::{OwnPrice, Price, Priced, Prices, Rate};
 pub use registry::{Registry, RegistryProblem};
 pub use route::{NamedRouteError, Route, Target};
 pub use simulated::{SimulatedReply, simulate};
+pub use socket::{Asked, ClientEvent, ServerEvent, Told, client_event, error_event, server_event};
 pub use tap::{
     ReplyError, ReplyFacts, ReplyHead, Tap, TapLimits, TapProblem, Thought, ThoughtSource, ToolCall,
     ToolKind, Usage, UsageSource,

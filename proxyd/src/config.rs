@@ -40,6 +40,9 @@ pub struct ProxyFile {
     pub allow_private: Vec<String>,
     /// Longest silence of a tunnel or of a forwarded request. Default: 10 minutes.
     pub tunnel_idle: Option<Span>,
+    /// How long an intercepted connection, or one with many tunnels over HTTP/2, may be without a request or a tunnel.
+    /// Default: 2 minutes.
+    pub client_idle: Option<Span>,
     /// Deadline for the head of a request, for the next one on the same connection, and for the handshake of
     /// the TLS port. Default: 10 seconds.
     pub head_timeout: Option<Span>,
@@ -121,6 +124,8 @@ pub struct Config {
     pub guard: Guard,
     /// Longest silence of a tunnel.
     pub tunnel_idle: Duration,
+    /// How long a client's connection may be without a request.
+    pub client_idle: Duration,
     /// Deadline for the head of a request.
     pub head_timeout: Duration,
     /// Most tunnels at a time.

@@ -11,24 +11,23 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bridged::identity::Identity;
+use bridged::prefixed::Prefixed;
 use bridged::serve::{self, HEAD_LIMIT, Protocol};
-use bytes::BytesMut;
+use bridged::wire::{Guarded, InUse, Line, Switch};
 use http::header::{CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
 use http::uri::Scheme;
 use http::{Method, Request, Response, Version};
 use hyper::body::Incoming;
-use hyper::rt::{Read, Write};
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 use uuid::Uuid;
 
 use crate::authority::{Authority, AuthorityError};
 use crate::policy::{self, Pass};
-use crate::prefixed::Prefixed;
 use crate::proxy::Proxy;
 use crate::refusal::Refusal;
 use crate::reply::Reply;
@@ -54,17 +53,17 @@ pub(crate) struct Door {
 
 /// Serves one connection to the plain port.
 pub(crate) async fn serve(proxy: Arc<Proxy>, tcp: TcpStream, door: Door) {
-    let opening = tokio::time::timeout(proxy.config.head_timeout, opening(tcp));
+    let opening = tokio::time::timeout(proxy.config.head_timeout, serve::opening(tcp));
     let opened = tokio::select! {
         opened = opening => opened,
         // Nothing is in flight yet.
         () = proxy.app.stopping.cancelled() => return,
     };
     if let Ok(Ok((io, protocol))) = opened {
-        if io.begins_with(TLS) {
+        if io.ahead().first() == Some(&TLS) {
             proxy.trouble(door.peer.ip(), "", &troubles::TLS_ON_PLAIN_PORT);
         }
-        speak(proxy, TokioIo::new(io), protocol, door).await;
+        speak(proxy, io, protocol, door).await;
     }
 }
 
@@ -75,70 +74,82 @@ pub(crate) async fn serve_tls(proxy: Arc<Proxy>, tcp: TcpStream, door: Door) {
         () = proxy.app.stopping.cancelled() => return,
     };
     if let Some((io, protocol)) = accepted {
-        speak(proxy, TokioIo::new(Prefixed::from(io)), protocol, door).await;
+        speak(proxy, io.into(), protocol, door).await;
     }
-}
-
-/// Reads until it is clear which HTTP it is: HTTP/2 begins with `PRI ` (RFC 9113 section 3.4).
-async fn opening(mut tcp: TcpStream) -> std::io::Result<(Prefixed<TcpStream>, Protocol)> {
-    const PREFACE: &[u8] = b"PRI ";
-    let mut read = BytesMut::with_capacity(OPENING);
-    let protocol = loop {
-        let count = tcp.read_buf(&mut read).await?;
-        if read.starts_with(PREFACE) {
-            break Protocol::Http2;
-        }
-        if count == 0 || !PREFACE.starts_with(&read) {
-            break Protocol::Http1;
-        }
-    };
-    Ok((Prefixed::new(read.freeze(), tcp), protocol))
 }
 
 /// The first byte of a TLS handshake (RFC 8446 section 5.1).
 const TLS: u8 = 0x16;
-/// Room for the head of a usual CONNECT.
-const OPENING: usize = 1 << 10;
 
-async fn speak<IO>(proxy: Arc<Proxy>, io: IO, protocol: Protocol, door: Door)
+async fn speak<IO>(proxy: Arc<Proxy>, io: Prefixed<IO>, protocol: Protocol, door: Door)
 where
-    IO: Read + Write + Unpin + Send + 'static,
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (head, stopping) = (proxy.config.head_timeout, proxy.app.stopping.clone());
-    let (peer, begun) = (door.peer, Arc::new(Notify::new()));
-    let begin = begun.clone();
-    let service = service_fn(move |request| {
-        begin.notify_one();
-        let (proxy, door) = (proxy.clone(), door.clone());
-        async move { Ok::<_, Infallible>(answer(&proxy, request, door).await) }
-    });
+    let (peer, line) = (door.peer, Line::default());
     let ended = match protocol {
-        Protocol::Http1 => {
-            let connection = serve::http1(head).serve_connection(io, service);
-            let mut connection = std::pin::pin!(connection.with_upgrades());
-            tokio::select! {
-                ended = connection.as_mut() => ended,
-                () = stopping.cancelled() => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
-            }
-        }
-        Protocol::Http2 => {
-            let mut connection = std::pin::pin!(http2().serve_connection(io, service));
-            tokio::select! {
-                ended = connection.as_mut() => ended,
-                () = not_begun(&begun, head) => return,
-                () = stopping.cancelled() => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
-            }
-        }
+        Protocol::Http1 => speak_http1(proxy, io, line, door).await,
+        Protocol::Http2 => speak_http2(proxy, io, line, door).await,
     };
     if let Err(error) = ended {
         tracing::debug!(%peer, error = &error as &dyn std::error::Error, "a proxy connection ended");
     }
+}
+
+async fn speak_http1<IO>(proxy: Arc<Proxy>, io: Prefixed<IO>, line: Line, door: Door) -> hyper::Result<()>
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (head, stopping) = (proxy.config.head_timeout, proxy.app.stopping.clone());
+    let io = Guarded::proxy_http1(io, proxy.app.metrics.wire.clone(), line.clone(), head);
+    let service = service_fn(move |request| served(&proxy, request, &line, &door));
+    let mut settings = serve::http1();
+    // Also how long a client may take between two requests.
+    settings.header_read_timeout(head);
+    let connection = settings.serve_connection(TokioIo::new(io), service);
+    let mut connection = std::pin::pin!(connection.with_upgrades());
+    tokio::select! {
+        ended = connection.as_mut() => return ended,
+        () = stopping.cancelled() => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    connection.await
+}
+
+async fn speak_http2<IO>(proxy: Arc<Proxy>, io: Prefixed<IO>, line: Line, door: Door) -> hyper::Result<()>
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (config, stopping) = (&proxy.config, proxy.app.stopping.clone());
+    let (head, idle, begun) = (config.head_timeout, config.client_idle, Arc::new(Notify::new()));
+    let io = Guarded::http2(io, proxy.app.metrics.wire.clone(), line.clone());
+    let (begin, uses) = (begun.clone(), line.clone());
+    let service = service_fn(move |request| {
+        begin.notify_one();
+        served(&proxy, request, &uses, &door)
+    });
+    let mut connection = std::pin::pin!(http2().serve_connection(TokioIo::new(io), service));
+    tokio::select! {
+        ended = connection.as_mut() => return ended,
+        () = not_begun(&begun, head) => return Ok(()),
+        () = stopping.cancelled() => {}
+        () = line.unused_for(idle) => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    connection.await
+}
+
+/// The answer to a request, which uses its connection until it is sent, or until its tunnel ends.
+fn served(
+    proxy: &Arc<Proxy>,
+    mut request: Request<Incoming>,
+    line: &Line,
+    door: &Door,
+) -> impl Future<Output = Result<Response<InUse<Reply>>, Infallible>> + use<> {
+    let (proxy, door, using) = (proxy.clone(), door.clone(), line.begin());
+    if *request.method() == Method::CONNECT {
+        line.offer(&mut request);
+    }
+    async move { Ok(using.until_sent(answer(&proxy, request, door).await)) }
 }
 
 /// Ends when there was no first request in time. After it, pings find out who is gone.
@@ -246,7 +257,7 @@ fn announces_body(headers: &HeaderMap) -> bool {
 
 fn start_interception(
     proxy: &Arc<Proxy>,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
     target: Authority,
     identity: Identity,
     door: Door,
@@ -259,19 +270,19 @@ fn start_interception(
         peer: door.peer.ip(),
         asked: AtomicBool::new(false),
     };
-    let shared = proxy.clone();
+    let (shared, switch) = (proxy.clone(), taken_over(&mut request));
     proxy.app.tracker.spawn(async move {
         if let Some(client) = upgraded(request).await {
             intercept::serve(shared, client, connection).await;
         }
-        drop(door);
+        drop((switch, door));
     });
     Response::new(Reply::empty())
 }
 
 async fn start_tunnel(
     proxy: &Arc<Proxy>,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
     target: &Authority,
     caller: Caller,
     door: Door,
@@ -281,14 +292,21 @@ async fn start_tunnel(
     let upstream = dial::reach(proxy, target).await?;
     proxy.metrics.tunnelled.increment(1);
     proxy.reached(door.peer.ip(), &target.host);
-    let shared = proxy.clone();
+    let (shared, switch) = (proxy.clone(), taken_over(&mut request));
     proxy.app.tracker.spawn(async move {
         if let Some(client) = upgraded(request).await {
             tunnel::carry(&shared, client, upstream).await;
         }
-        drop((slot, door));
+        drop((slot, switch, door));
     });
     Ok(Response::new(Reply::empty()))
+}
+
+/// Tells the connection that its bytes belong to the tunnel from now on.
+fn taken_over(request: &mut Request<Incoming>) -> Option<Switch> {
+    let switch = request.extensions_mut().remove::<Switch>()?;
+    switch.turn();
+    Some(switch)
 }
 
 async fn upgraded(request: Request<Incoming>) -> Option<Client> {

@@ -12,7 +12,7 @@ use bridged::body::ReplyBody;
 use bridged::exchange::{self, Exchange, Origin};
 use bridged::identity::Identity;
 use bridged::refusal::Refusal;
-use bridged::serve::{self, Protocol};
+use bridged::serve::{self, Manner, Protocol};
 use bridged::troubles::Sign;
 use certs::LeafName;
 use http::header::HOST;
@@ -56,20 +56,22 @@ pub(crate) async fn serve(proxy: Arc<Proxy>, client: Client, connection: Connect
     };
     let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let connection = Arc::new(connection);
-    let (app, opened) = (proxy.app.clone(), (proxy.clone(), connection.clone()));
+    let (app, idle) = (proxy.app.clone(), proxy.config.client_idle);
+    let opened = (proxy.clone(), connection.clone());
     let service = move |request| {
         let (proxy, connection) = (proxy.clone(), connection.clone());
         async move { answer(&proxy, &connection, request).await }
     };
     let protocol = if is_h2 { Protocol::Http2 } else { Protocol::Http1 };
-    serve::speak(&app, stream, protocol, service).await;
+    let manner = Manner { protocol, idle };
+    serve::speak(&app, stream.into(), manner, service).await;
     let (proxy, connection) = opened;
     if !connection.asked.load(Ordering::Relaxed) {
         proxy.trouble(connection.peer, &connection.target.host, &troubles::NO_REQUEST);
     }
 }
 
-async fn handshake(proxy: &Proxy, client: Client, connection: &Connection) -> Option<TlsStream<Client>> {
+async fn handshake(proxy: &Proxy, client: Client, connection: &Connection) -> Option<Box<TlsStream<Client>>> {
     let target = &connection.target;
     let outcome = async {
         let hello = tokio::time::timeout(HELLO, LazyConfigAcceptor::new(Acceptor::default(), client)).await;
@@ -81,7 +83,8 @@ async fn handshake(proxy: &Proxy, client: Client, connection: &Connection) -> Op
     match outcome.await {
         Ok(stream) => {
             proxy.metrics.handshakes_done.increment(1);
-            Some(stream)
+            // Boxed, because it is handed on from stage to stage.
+            Some(Box::new(stream))
         }
         Err(failed) => {
             match &failed {

@@ -19,7 +19,6 @@ mod listeners;
 mod metrics;
 mod page;
 mod policy;
-mod prefixed;
 mod proxy;
 mod refusal;
 mod reply;

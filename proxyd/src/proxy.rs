@@ -13,7 +13,6 @@ use certs::{Authority, LeafCache, LeafName, Lookup};
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::ProducesTickets;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
@@ -78,8 +77,6 @@ pub struct Proxy {
     authority: ArcSwap<Authority>,
     leaves: LeafCache<Arc<ServerConfig>>,
     crypto: Arc<CryptoProvider>,
-    /// One for all hosts, so that a client's later connections resume.
-    tickets: Arc<dyn ProducesTickets>,
 }
 
 impl Proxy {
@@ -95,8 +92,7 @@ impl Proxy {
     ) -> Result<Arc<Proxy>, ProxyError> {
         let metrics = app.metrics.resolve(Metrics::new);
         let crypto = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let tickets = rustls::crypto::aws_lc_rs::Ticketer::new()?;
-        let make = |chain, key| server_config(&crypto, &tickets, chain, key);
+        let make = |chain, key| server_config(&crypto, chain, key);
         let tls = config.tls.as_ref();
         let proxy = Arc::new(Proxy {
             app,
@@ -110,7 +106,6 @@ impl Proxy {
             authority: ArcSwap::from_pointee(authority),
             leaves: LeafCache::new(LEAVES),
             crypto,
-            tickets,
         });
         proxy.app.tracker.spawn(proxy.clone().watch_expiry());
         Ok(proxy)
@@ -217,7 +212,7 @@ impl Proxy {
         let (config, found) = self.leaves.get_or_issue(host, now, || {
             let leaf = self.authority.load().issue(host, now)?;
             let renew_at = leaf.renew_at;
-            let config = server_config(&self.crypto, &self.tickets, leaf.chain, leaf.key)?;
+            let config = server_config(&self.crypto, leaf.chain, leaf.key)?;
             Ok::<_, ProxyError>((Arc::new(config), renew_at))
         })?;
         match found {
@@ -230,7 +225,6 @@ impl Proxy {
 
 fn server_config(
     crypto: &Arc<CryptoProvider>,
-    tickets: &Arc<dyn ProducesTickets>,
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
 ) -> Result<ServerConfig, ProxyError> {
@@ -240,6 +234,7 @@ fn server_config(
         .with_single_cert(chain, key)?;
     // Whatever the upstream speaks: between it and the client stands the bridge.
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    config.ticketer = tickets.clone();
+    // Each host has its own: whoever resumes is not shown a certificate, so no ticket may be good for another host.
+    config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new()?;
     Ok(config)
 }

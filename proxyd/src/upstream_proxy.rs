@@ -230,7 +230,11 @@ impl Chain {
         }
         let upgraded = hyper::upgrade::on(response).await.map_err(ChainError::Broken)?;
         match upgraded.downcast::<TokioIo<Wire>>() {
-            Ok(parts) => Ok(parts.io.into_inner().unread(parts.read_buf)),
+            Ok(parts) => {
+                let mut wire = parts.io.into_inner();
+                wire.unread(parts.read_buf);
+                Ok(wire)
+            }
             // Not reached: the connection was made of a `Wire`.
             Err(upgraded) => Ok(Wire::from_upgraded(upgraded)),
         }

@@ -7,14 +7,14 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use bridged::prefixed::Prefixed;
+use bridged::wire::Guarded;
 use bytes::Bytes;
-use hyper::upgrade::Upgraded;
+use hyper::upgrade::{Parts, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
-
-use crate::prefixed::Prefixed;
 
 /// A stream of bytes both ways.
 pub(crate) enum Wire {
@@ -29,22 +29,22 @@ pub(crate) enum Wire {
 impl Wire {
     /// What a CONNECT has left of the connection that it came in on.
     pub(crate) fn from_upgraded(upgraded: Upgraded) -> Wire {
-        let upgraded = match upgraded.downcast::<TokioIo<Prefixed<TcpStream>>>() {
-            Ok(parts) => return Wire::Tcp(parts.io.into_inner().unread(parts.read_buf)),
+        let upgraded = match upgraded.downcast::<TokioIo<Guarded<TcpStream>>>() {
+            Ok(parts) => return Wire::Tcp(unguarded(parts)),
             Err(upgraded) => upgraded,
         };
-        match upgraded.downcast::<TokioIo<Prefixed<TlsStream<TcpStream>>>>() {
-            Ok(parts) => Wire::Tls(Box::new(parts.io.into_inner().unread(parts.read_buf))),
+        match upgraded.downcast::<TokioIo<Guarded<TlsStream<TcpStream>>>>() {
+            Ok(parts) => Wire::Tls(Box::new(unguarded(parts))),
             Err(upgraded) => Wire::Http2(TokioIo::new(upgraded).into()),
         }
     }
 
     /// Puts back what was read too far.
-    pub(crate) fn unread(self, bytes: Bytes) -> Wire {
+    pub(crate) fn unread(&mut self, bytes: Bytes) {
         match self {
-            Wire::Tcp(io) => Wire::Tcp(io.unread(bytes)),
-            Wire::Tls(io) => Wire::Tls(Box::new(io.unread(bytes))),
-            Wire::Http2(io) => Wire::Http2(io.unread(bytes)),
+            Wire::Tcp(io) => io.unread(bytes),
+            Wire::Tls(io) => io.unread(bytes),
+            Wire::Http2(io) => io.unread(bytes),
         }
     }
 
@@ -55,6 +55,13 @@ impl Wire {
             Wire::Http2(io) => Pin::new(io),
         }
     }
+}
+
+/// What a connection was before HTTP was spoken on it, with what HTTP has read too far.
+fn unguarded<IO>(parts: Parts<TokioIo<Guarded<IO>>>) -> Prefixed<IO> {
+    let mut io = parts.io.into_inner().into_inner();
+    io.unread(parts.read_buf);
+    io
 }
 
 trait Duplex: AsyncRead + AsyncWrite + Unpin {}

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 mod reply;
+mod socket;
 
 use ::bytes::Bytes;
 use certs::{Authority, CaProfile, LeafName};
@@ -30,6 +31,7 @@ use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
 
 pub(crate) use reply::Reply;
+pub(crate) use socket::{ProviderSocket, SocketProvider, completed};
 
 /// The hosts that the fake has certificates for: those that the built-in providers claim.
 const HOSTS: [&str; 11] = [
@@ -83,6 +85,22 @@ impl Seen {
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
+
+    /// The key that it carries.
+    pub(crate) fn key(&self) -> &str {
+        let bearer = self.header("authorization");
+        bearer.strip_prefix("Bearer ").unwrap_or(self.header("x-api-key"))
+    }
+
+    /// The model that it asks for.
+    pub(crate) fn model(&self) -> String {
+        let body: Value = serde_json::from_slice(&self.body).unwrap_or_default();
+        body["model"].as_str().unwrap_or_default().to_owned()
+    }
+
+    fn asks_for_a_stream(&self) -> bool {
+        serde_json::from_slice::<Value>(&self.body).is_ok_and(|body| body["stream"] == true)
+    }
 }
 
 /// A running provider; it stops when dropped.
@@ -97,16 +115,9 @@ pub(crate) struct FakeProvider {
 /// When to give a reply.
 struct Rule {
     path: String,
-    /// Only to requests that ask for a stream, or only to those that do not.
-    stream: Option<bool>,
+    /// To which of the requests on that path.
+    fits: Box<dyn Fn(&Seen) -> bool + Send + Sync>,
     reply: Reply,
-}
-
-impl Rule {
-    fn fits(&self, path: &str, body: &[u8]) -> bool {
-        let asks = || serde_json::from_slice::<Value>(body).is_ok_and(|body| body["stream"] == true);
-        self.path == path && self.stream.is_none_or(|stream| stream == asks())
-    }
 }
 
 #[derive(Default)]
@@ -118,12 +129,12 @@ struct Shared {
 }
 
 impl Shared {
-    fn reply(&self, path: &str, body: &[u8]) -> Option<Reply> {
+    fn reply(&self, path: &str, seen: &Seen) -> Option<Reply> {
         let rules = self.rules.lock().unwrap();
         rules
             .iter()
             .rev()
-            .find(|rule| rule.fits(path, body))
+            .find(|rule| rule.path == path && (rule.fits)(seen))
             .map(|rule| rule.reply.clone())
     }
 }
@@ -162,20 +173,31 @@ impl FakeProvider {
     pub(crate) async fn answering(offers: Offers, cases: &[crate::cases::Case]) -> Self {
         let fake = Self::start(offers).await;
         for case in cases {
-            fake.add_rule(case.path, Some(case.stream), case.scripted());
+            let stream = case.stream;
+            fake.on_if(
+                case.path,
+                move |seen| seen.asks_for_a_stream() == stream,
+                case.scripted(),
+            );
         }
         fake
     }
 
     /// Answers `reply` on `path` from now on.
     pub(crate) fn on(&self, path: &str, reply: Reply) {
-        self.add_rule(path, None, reply);
+        self.on_if(path, |_| true, reply);
     }
 
-    fn add_rule(&self, path: &str, stream: Option<bool>, reply: Reply) {
+    /// Answers `reply` on `path` from now on, to requests that fit.
+    pub(crate) fn on_if(
+        &self,
+        path: &str,
+        fits: impl Fn(&Seen) -> bool + Send + Sync + 'static,
+        reply: Reply,
+    ) {
         self.shared.rules.lock().unwrap().push(Rule {
             path: path.to_owned(),
-            stream,
+            fits: Box::new(fits),
             reply,
         });
     }
@@ -291,11 +313,11 @@ async fn answer(
         headers: head.headers,
         body: body.collect().await?.to_bytes(),
     };
-    let reply = shared.reply(&path, &seen.body);
+    let reply = shared.reply(&path, &seen);
     shared.seen.lock().unwrap().push(seen);
-    Ok(reply
-        .unwrap_or_else(|| Reply::json(NOT_SCRIPTED).status(404))
-        .response())
+    let reply = reply.unwrap_or_else(|| Reply::json(NOT_SCRIPTED).status(404));
+    reply.wait_for_its_head().await;
+    Ok(reply.response())
 }
 
 const NOT_SCRIPTED: &[u8] =

@@ -5,7 +5,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::cases::{self, Case};
-use crate::client::{Head, within};
+use crate::client::{Head, basic, within};
 use crate::fake::{FakeProvider, Offers};
 use crate::harness::{Gateway, Settings};
 
@@ -144,7 +144,7 @@ async fn an_unsound_request_is_refused_after_the_reply_to_the_one_before_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn chunks_that_are_not_sound_end_the_connection() {
+async fn chunks_that_are_not_sound_are_a_400_and_the_end_of_the_connection() {
     let (fake, gateway) = started().await;
     for chunks in [
         "4 \r\nbody\r\n0\r\n\r\n",
@@ -152,16 +152,19 @@ async fn chunks_that_are_not_sound_end_the_connection() {
         "+4\r\nbody\r\n0\r\n\r\n",
         "0\r\nHost: evil\r\n\r\n",
     ] {
-        for (way, mut io, prefix) in ways(&gateway).await {
-            let head = " HTTP/1.1\r\nHost: HOST\r\nTransfer-Encoding: chunked\r\n\r\n";
-            let request = unsound(prefix, head) + chunks + "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
+        let head = " HTTP/1.1\r\nHost: HOST\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let read_whole = unsound("", head);
+        let passed_through = read_whole.replacen(&format!("POST {}", CASE.path), "PUT /v1/files/1", 1);
+        for request in [read_whole, passed_through] {
+            let mut io = gateway.client().open_tls(CASE.host).await;
+            let request = request + chunks + "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
             io.write_all(request.as_bytes()).await.unwrap();
             let text = String::from_utf8(until_closed(&mut io).await).unwrap();
-            assert!(!text.contains(" 200 "), "{chunks:?} over {way}: {text}");
             assert!(
-                text.matches("HTTP/1.1 ").count() <= 1,
-                "{chunks:?} over {way}: {text}"
+                text.starts_with("HTTP/1.1 400 Bad Request\r\n"),
+                "{request}: {text}"
             );
+            assert_eq!(text.matches("HTTP/1.1 ").count(), 1, "{request}: {text}");
         }
     }
     assert!(fake.requests().is_empty());
@@ -202,4 +205,52 @@ async fn a_head_that_does_not_end_is_closed_by_its_deadline_and_an_idle_connecti
         .unwrap();
     let rest = String::from_utf8(until_closed(&mut idle).await).unwrap();
     assert!(rest.contains("HTTP/1.1 404 Not Found\r\n"), "{rest}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_proxy_port_refuses_what_can_be_read_in_two_ways() {
+    let (fake, gateway) = started().await;
+    let token = basic(&gateway.token());
+    for (name, rest) in UNSOUND {
+        let connect = format!("CONNECT {}:443", CASE.host);
+        let forward = format!("POST http://{}{}", CASE.host, CASE.path);
+        for start in [connect, forward] {
+            // Some clients name no host beside the one that they connect to.
+            if name == "no Host" && start.starts_with("CONNECT") {
+                continue;
+            }
+            let fields = rest.replacen(
+                "\r\n\r\n",
+                &format!("\r\nProxy-Authorization: {token}\r\n\r\n"),
+                1,
+            );
+            let request = start.clone() + &fields.replace("HOST", CASE.host);
+            let (head, mut tcp) = gateway.client().connect_raw(&request).await;
+            assert_eq!(head.status, 400, "{name} in {start}: {head:?}");
+            let text = String::from_utf8(until_closed(&mut tcp).await).unwrap();
+            assert!(!text.contains("HTTP/1.1 "), "{name} in {start}: {text}");
+        }
+    }
+    assert!(fake.requests().is_empty() && fake.connections() == 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_sent_too_early_behind_a_connect_is_tls_or_the_next_request() {
+    let (_fake, gateway) = started().await;
+    let known = gateway.client().connect_head(&format!("{}:443", CASE.host));
+    let unknown = "CONNECT api.openai.com:443 HTTP/1.1\r\n\r\n";
+    // Refused, then in the same packet the same again with a token, then bytes for whoever is connected.
+    let early = format!("{unknown}{unknown}{known}\x16\x03\x01");
+    let (first, mut tcp) = gateway.client().connect_raw(&early).await;
+    let mut statuses = vec![first.status];
+    let mut body = vec![0; first.header("content-length").unwrap().parse().unwrap()];
+    for _ in 0..2 {
+        within("a refusal", tcp.read_exact(&mut body)).await.unwrap();
+        statuses.push(Head::read(&mut tcp).await.status);
+    }
+    assert_eq!(statuses, [407, 407, 200]);
+    // The rest is no handshake: an alert, and the end.
+    tcp.write_all(b"\0\x05nope!").await.unwrap();
+    let said = until_closed(&mut tcp).await;
+    assert!(!said.starts_with(b"HTTP/"), "{said:?}");
 }

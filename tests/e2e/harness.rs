@@ -46,6 +46,7 @@ pub(crate) struct Settings {
     proxy: String,
     bridge: String,
     provider: String,
+    more: String,
     extra_ca: Option<PathBuf>,
     connect_to: Option<SocketAddr>,
     log: Option<&'static str>,
@@ -85,6 +86,12 @@ impl Settings {
         self
     }
 
+    /// With more sections.
+    pub(crate) fn more(mut self, text: &str) -> Self {
+        writeln!(self.more, "{text}").unwrap();
+        self
+    }
+
     /// With another log level.
     pub(crate) fn log(mut self, level: &'static str) -> Self {
         self.log = Some(level);
@@ -114,7 +121,7 @@ impl Settings {
                 .unwrap();
             }
         }
-        text
+        text + &self.more
     }
 }
 
@@ -344,10 +351,16 @@ impl Gateway {
 
     /// Runs another command of the program on the same data folder, and reads its JSON.
     pub(crate) fn cli(&self, arguments: &[&str]) -> Value {
+        let output = self.cli_output(arguments);
+        serde_json::from_slice(&output).unwrap_or_else(|error| panic!("{arguments:?}: {error}"))
+    }
+
+    /// What another command of the program prints.
+    pub(crate) fn cli_output(&self, arguments: &[&str]) -> Vec<u8> {
         let output: Output = self.command().args(arguments).output().unwrap();
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{arguments:?}: {errors}");
-        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{arguments:?}: {error}"))
+        output.stdout
     }
 
     /// Everything that the program has written to its standard error, over all restarts.

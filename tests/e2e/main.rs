@@ -20,6 +20,7 @@
     reason = "there is no App here: the harness has its own tasks and makes certificates for the present"
 )]
 
+mod breaker;
 mod bytes;
 mod ca;
 mod cases;
@@ -34,18 +35,23 @@ mod fake;
 mod flood;
 mod forward;
 mod framing;
+mod handshake;
 mod harness;
+mod keys;
 mod pace;
 mod page;
+mod parked;
 mod policy;
 mod proxy;
 mod raw;
+mod retry;
 mod run;
 mod secrets;
 mod secure;
 mod selfcheck;
 mod semantics;
 mod shutdown;
+mod sockets;
 mod stalled;
 mod tcp;
 mod troubles;

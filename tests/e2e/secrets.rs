@@ -1,13 +1,18 @@
 //! Secrets stay where they belong: nothing internal and no gateway token reaches a provider, and neither the
 //! token nor a user's own key is in the log, the metrics, the API or the database.
 
+use ::bytes::Bytes;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use futures_util::SinkExt as _;
+use http::{HeaderMap, HeaderName};
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::cases::{self, Case};
 use crate::client::{Ask, Http, base_url, basic};
-use crate::fake::{FakeProvider, Offers, Seen};
+use crate::fake::{FakeProvider, Offers, Seen, SocketProvider, completed};
 use crate::harness::{Gateway, Settings};
+use crate::websocket::open_http1;
 
 const KEY: &str = "sk-planted-byok-key-7f3a9c51d2e8";
 
@@ -171,5 +176,42 @@ async fn a_gateway_token_alone_never_becomes_the_users_key() {
             "the token went upstream"
         );
     }
+    check_nothing_is_kept(&gateway).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_secret_leaves_by_a_socket() {
+    let case = cases::RESPONSES;
+    let mut provider = SocketProvider::start().await;
+    let gateway = Gateway::start(provider.settings().log("trace")).await;
+    let token = gateway.token();
+    let mut headers = HeaderMap::new();
+    let own = case.key_header(KEY);
+    let internal = INTERNAL.map(|(name, value)| (name, value.to_owned()));
+    for (name, value) in internal
+        .into_iter()
+        .chain([own, ("Proxy-Authorization", basic(&token))])
+    {
+        headers.insert(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
+    }
+    let io = gateway.client().open_tls(case.host).await;
+    let (mut client, answer) = open_http1(io, case.host, case.path, headers).await.unwrap();
+    let mut upstream = provider.opened().await;
+    let (head, ()) = upstream.request.clone().into_parts();
+    let seen = Seen {
+        method: head.method.to_string(),
+        path: head.uri.to_string(),
+        version: head.version,
+        authority: String::new(),
+        headers: head.headers,
+        body: Bytes::new(),
+    };
+    check_upstream(&seen, &case, &token);
+    let create = r#"{"type":"response.create","model":"m","input":"hi"}"#;
+    client.send(Message::text(create)).await.unwrap();
+    upstream.event().await;
+    upstream.send(None, completed("r", 1)).await;
+    let id = answer["x-causeway-request-id"].to_str().unwrap();
+    gateway.record(id).await;
     check_nothing_is_kept(&gateway).await;
 }

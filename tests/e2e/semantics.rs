@@ -158,23 +158,22 @@ async fn interim_replies_do_not_hide_the_final_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_waits_for_100_gets_it_and_the_upstream_is_not_asked() {
     let (provider, gateway) = started().await;
-    provider.then("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
     let mut io = gateway.client().open_tls(HOST).await;
-    let interim = ask(
-        &mut io,
-        "POST /v1/chat/completions",
-        "Expect: 100-continue\r\nContent-Length: 2\r\n\r\n",
-    )
-    .await;
-    assert_eq!(interim, "HTTP/1.1 100 Continue\r\n\r\n");
-    io.write_all(b"{}").await.unwrap();
-    let head = read_to(&mut io, "\r\n\r\n").await.unwrap();
-    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
-    let seen = provider.last_request();
-    assert!(
-        !seen.contains("100-continue") && seen.ends_with("\r\n\r\n{}"),
-        "{seen}"
-    );
+    // One that is read as a whole, and one that streams through.
+    for line in ["POST /v1/chat/completions", "PUT /v1/files/1"] {
+        provider.then("HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\nok");
+        let interim = ask(&mut io, line, "Expect: 100-continue\r\nContent-Length: 2\r\n\r\n").await;
+        assert_eq!(interim, "HTTP/1.1 100 Continue\r\n\r\n", "{line}");
+        io.write_all(b"{}").await.unwrap();
+        let head = read_to(&mut io, "\r\n\r\n").await.unwrap();
+        assert!(head.starts_with("HTTP/1.1 201 Created\r\n"), "{line}: {head}");
+        assert_eq!(read_to(&mut io, "ok").await.unwrap(), "ok");
+        let seen = provider.last_request();
+        assert!(
+            !seen.contains("100-continue") && seen.ends_with("\r\n\r\n{}"),
+            "{seen}"
+        );
+    }
 }
 
 /// Replies without a body, whatever their fields say.

@@ -20,7 +20,7 @@ use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
-use tokio_tungstenite::tungstenite::protocol::Role;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::client::{Head, Http, within};
@@ -28,7 +28,7 @@ use crate::fake::{Offers, tls_config};
 use crate::harness::{Gateway, Settings, eventually};
 use crate::raw::{RawProvider, read_to};
 
-const HOST: &str = "api.openai.com";
+pub(crate) const HOST: &str = "api.openai.com";
 const RESPONSES: &str = "/v1/responses?api-version=1";
 
 /// A provider that accepts every WebSocket and echoes its messages; it stops when dropped.
@@ -111,12 +111,12 @@ async fn echo(
 async fn started() -> (Echo, Gateway) {
     let echo = Echo::start().await;
     let settings = Settings::in_front_of_address(echo.address, &echo.ca_file);
-    let gateway = Gateway::start(settings.provider("websockets = true")).await;
+    let gateway = Gateway::start(settings).await;
     (echo, gateway)
 }
 
 /// What Codex and the gateway's own users send.
-fn client_headers() -> HeaderMap {
+pub(crate) fn client_headers() -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in [
         ("authorization", "Bearer sk-user"),
@@ -133,7 +133,7 @@ fn client_headers() -> HeaderMap {
 }
 
 /// Asks over HTTP/1.1; the answer's head comes with the socket.
-async fn open_http1<T>(
+pub(crate) async fn open_http1<T>(
     io: T,
     host: &str,
     path: &str,
@@ -144,7 +144,12 @@ where
 {
     let mut request = format!("wss://{host}{path}").into_client_request().unwrap();
     request.headers_mut().extend(headers);
-    let opening = Box::pin(tokio_tungstenite::client_async(request, io));
+    let any_size = Some(
+        WebSocketConfig::default()
+            .max_message_size(None)
+            .max_frame_size(None),
+    );
+    let opening = Box::pin(tokio_tungstenite::client_async_with_config(request, io, any_size));
     let opened = within("the handshake", opening).await;
     opened.map(|(socket, response)| (socket, response.headers().clone()))
 }
@@ -171,7 +176,7 @@ async fn ask_http2(gateway: &Gateway, host: &str, path: &str, headers: HeaderMap
     within("the answer", sender.send_request(request)).await.unwrap()
 }
 
-async fn open_http2(
+pub(crate) async fn open_http2(
     gateway: &Gateway,
     path: &str,
 ) -> (WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>, HeaderMap) {
@@ -344,7 +349,7 @@ fn upgrade(host: &str) -> String {
 async fn what_the_upstream_answers_instead_reaches_the_client_as_it_is() {
     let provider = RawProvider::start().await;
     let settings = Settings::in_front_of_address(provider.address(), provider.ca_file());
-    let gateway = Gateway::start(settings.provider("websockets = true")).await;
+    let gateway = Gateway::start(settings).await;
     let refusals = [(401, "Unauthorized"), (426, "Upgrade Required"), (200, "OK")];
     for (status, reason) in refusals {
         let reply =
@@ -376,23 +381,11 @@ async fn what_the_upstream_answers_instead_reaches_the_client_as_it_is() {
     provider.then("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n");
     let answer = ask_http2(&gateway, HOST, RESPONSES, client_headers()).await;
     assert_eq!(answer.status(), 502);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn sockets_of_ai_calls_wait_for_the_operators_word_and_others_do_not() {
-    let echo = Echo::start().await;
-    let gateway = Gateway::start(Settings::in_front_of_address(echo.address, &echo.ca_file)).await;
-    let io = gateway.client().open_tls(HOST).await;
-    let refused = open_http1(io, HOST, RESPONSES, client_headers()).await;
-    assert_eq!(
-        status_of(refused),
-        426,
-        "it would go unrecorded; on 426 clients send plain requests"
-    );
-    assert!(echo.seen.lock().unwrap().is_empty());
-    let io = gateway.client().open_tls(HOST).await;
-    let opened = open_http1(io, HOST, "/v1/realtime", client_headers()).await;
-    assert!(opened.is_ok(), "a socket that carries no recorded call");
+    // It agrees to an extension that was not offered to it.
+    provider.then("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n");
+    let mut io = gateway.client().open_tls(HOST).await;
+    io.write_all(upgrade(HOST).as_bytes()).await.unwrap();
+    assert_eq!(Head::read(&mut io).await.status, 502);
 }
 
 #[tokio::test(flavor = "multi_thread")]

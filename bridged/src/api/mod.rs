@@ -5,6 +5,7 @@
 //! errors are `application/problem+json` (RFC 9457).
 
 mod problem;
+mod providers;
 mod query;
 mod records;
 mod troubles;
@@ -31,6 +32,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/v1/me", get(records::me))
         .route("/api/v1/interceptions", get(records::interceptions))
         .route("/api/v1/interceptions/{id}", get(records::interception))
+        .route("/api/v1/providers", get(providers::providers))
         .route("/api/v1/sessions", get(records::sessions))
         .route("/api/v1/sessions/{id}", get(records::session))
         .route("/api/v1/troubles", get(troubles::list))

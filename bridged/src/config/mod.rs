@@ -5,6 +5,7 @@
 //! it was checked. Defaults sit beside their reasons in the conversions here.
 
 mod calls;
+mod patience;
 mod price;
 mod provider;
 mod scalar;
@@ -18,8 +19,10 @@ use providers::OwnPrice;
 use serde::Deserialize;
 
 pub use calls::{CallConfig, OnAbort, OnAbortFile};
+pub use patience::{BreakerFile, RetryConfig, RetryFile};
 pub use price::PriceFile;
-pub use provider::{Byok, ProviderConfig, ProviderFile, WebSockets};
+pub(crate) use provider::read_key;
+pub use provider::{Byok, KeyConfig, ProviderConfig, ProviderFile};
 pub use scalar::{ByteSize, Span};
 pub use source::{ConfigError, Problems, Source};
 
@@ -120,6 +123,10 @@ pub struct File {
     pub store: StoreFile,
     /// `[record]`
     pub record: RecordFile,
+    /// `[breaker]`
+    pub breaker: BreakerFile,
+    /// `[retry]`
+    pub retry: RetryFile,
     /// `[[provider]]`
     pub providers: Vec<ProviderFile>,
     /// `[[price]]`
@@ -167,6 +174,8 @@ pub struct Config {
     pub record: RecordConfig,
     /// The provider instances, built-in ones first.
     pub providers: Vec<ProviderConfig>,
+    /// The instances that are switched off.
+    pub disabled: Vec<ProviderConfig>,
     /// The operator's own prices.
     pub prices: Vec<OwnPrice>,
 }
@@ -176,7 +185,7 @@ impl Config {
     /// when there are none.
     pub fn build(file: &File, source: &Source, problems: &mut Problems) -> Config {
         let content = file.record.content.unwrap_or(Content::Prompts);
-        let providers = provider::build(&file.providers, content, source, problems);
+        let (providers, disabled) = provider::build(file, content, source, problems);
         Config {
             listen: address(
                 file.bridge.listen.as_deref(),
@@ -201,6 +210,7 @@ impl Config {
             },
             prices: price::build(&file.prices, &providers, problems),
             providers,
+            disabled,
         }
     }
 }

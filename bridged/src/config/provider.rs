@@ -2,14 +2,16 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use providers::{BaseUrl, HostClaim, Instance, ProviderName, Registry};
 use serde::Deserialize;
 
 use super::calls::{CallConfig, OnAbortFile};
+use super::patience::{self, BreakerFile, RetryConfig, RetryFile};
 use super::source::{Problems, Source};
-use super::{ByteSize, Content, Span};
+use super::{ByteSize, Content, File, Span};
+use crate::breaker::Rules;
 use crate::secret::Secret;
 
 /// One `[[provider]]` entry as it stands in the text. What an override leaves out stays as built in.
@@ -31,9 +33,20 @@ pub struct ProviderFile {
     /// The gateway's own keys.
     #[serde(default)]
     pub keys: Vec<KeyFile>,
-    /// Whether WebSockets are relayed: `true` all, `false` none; left out, all but those of AI calls, which would
-    /// go unrecorded. A refusal has the status on which the clients fall back to plain requests.
+    /// Whether WebSockets are relayed, which they are unless this is `false`. A refusal has the status on which the
+    /// clients fall back to plain requests.
     pub websockets: Option<bool>,
+    /// When the instance is left alone; what it leaves out is as in `[breaker]`.
+    #[serde(default)]
+    pub breaker: BreakerFile,
+    /// What is sent again; what it leaves out is as in `[retry]`.
+    #[serde(default)]
+    pub retry: RetryFile,
+    /// Instances of the same kind that answer, with their own keys, where this one cannot.
+    #[serde(default)]
+    pub fallback: Vec<String>,
+    /// Whether a user's own credential that is out of quota is refused here until its quota is back.
+    pub answer_429_locally: Option<bool>,
     /// Whether streams are asked for usage that their clients did not ask for.
     pub include_usage: Option<bool>,
     /// What becomes of a reply when its client leaves: `cancel` or `drain`.
@@ -72,17 +85,6 @@ pub enum Byok {
     Deny,
 }
 
-/// Which WebSockets an instance relays.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WebSockets {
-    /// None.
-    None,
-    /// Those that carry no AI calls: what passes through a socket is not recorded.
-    Unbridged,
-    /// Every one, recorded or not.
-    All,
-}
-
 /// A provider instance that runs.
 #[derive(Clone, Debug)]
 pub struct ProviderConfig {
@@ -93,24 +95,47 @@ pub struct ProviderConfig {
     /// Whose credentials it takes.
     pub byok: Byok,
     /// The gateway's own keys.
-    pub keys: Vec<Secret>,
-    /// Which WebSockets are relayed.
-    pub websockets: WebSockets,
+    pub keys: Vec<KeyConfig>,
+    /// Whether WebSockets are relayed.
+    pub websockets: bool,
+    /// When it is left alone.
+    pub breaker: Rules,
+    /// What is sent again.
+    pub retry: RetryConfig,
+    /// The names of the instances that answer where this one cannot.
+    pub fallback: Vec<String>,
+    /// Whether a credential that is out of quota is refused here until its quota is back.
+    pub answer_429_locally: bool,
     /// How its AI calls are read.
     pub calls: CallConfig,
 }
 
-/// Lays `entries` over the built-in instances and checks the whole.
+/// A key of the gateway's own.
+#[derive(Clone, Debug)]
+pub struct KeyConfig {
+    /// The key.
+    pub secret: Secret,
+    /// The file that it comes from, to be read again when it changes.
+    pub file: Option<PathBuf>,
+}
+
+/// Lays the entries over the built-in instances and checks the whole: those that run, and those switched off.
 pub(super) fn build(
-    entries: &[ProviderFile],
+    file: &File,
     content: Content,
     source: &Source,
     problems: &mut Problems,
-) -> Vec<ProviderConfig> {
+) -> (Vec<ProviderConfig>, Vec<ProviderConfig>) {
+    let base = Base {
+        content,
+        breaker: patience::rules(&file.breaker, Rules::default(), "breaker", problems),
+        retry: patience::retry(&file.retry, RetryConfig::default(), "retry", problems),
+    };
     let mut built: Vec<(ProviderConfig, bool)> = providers::builtin()
         .into_iter()
-        .map(|instance| (bare(instance, content), true))
+        .map(|instance| (base.bare(instance), true))
         .collect();
+    let entries = &file.providers;
     let mut seen = HashSet::new();
     for entry in entries {
         let key = format!("provider.{}", entry.name);
@@ -128,40 +153,72 @@ pub(super) fn build(
                 *on = enabled;
             }
             None => {
-                if let Some(config) = added(entry, &key, (content, source), problems) {
+                if let Some(config) = added(&base, entry, &key, source, problems) {
                     built.push((config, enabled));
                 }
             }
         }
     }
-    let running: Vec<ProviderConfig> = built
-        .into_iter()
-        .filter(|(_, on)| *on)
-        .map(|(config, _)| config)
-        .collect();
+    let (running, off): (Vec<_>, Vec<_>) = built.into_iter().partition(|(_, on)| *on);
+    let configs = |list: Vec<(ProviderConfig, bool)>| list.into_iter().map(|(config, _)| config).collect();
+    let (running, off): (Vec<ProviderConfig>, Vec<ProviderConfig>) = (configs(running), configs(off));
     if let Err(found) = Registry::new(running.iter().map(|config| config.instance.clone()).collect()) {
         for problem in found {
             problems.add("provider", problem);
         }
     }
-    running
+    for config in &running {
+        check_fallback(config, &running, problems);
+    }
+    (running, off)
 }
 
-fn bare(instance: Instance, content: Content) -> ProviderConfig {
-    ProviderConfig {
-        calls: CallConfig::default_of(instance.kind, content),
-        instance,
-        connect_to: None,
-        byok: Byok::Allow,
-        keys: Vec::new(),
-        websockets: WebSockets::Unbridged,
+/// What every instance begins with.
+struct Base {
+    content: Content,
+    breaker: Rules,
+    retry: RetryConfig,
+}
+
+impl Base {
+    fn bare(&self, instance: Instance) -> ProviderConfig {
+        ProviderConfig {
+            calls: CallConfig::default_of(instance.kind, self.content),
+            instance,
+            connect_to: None,
+            byok: Byok::Allow,
+            keys: Vec::new(),
+            websockets: true,
+            breaker: self.breaker,
+            retry: self.retry,
+            fallback: Vec::new(),
+            answer_429_locally: false,
+        }
+    }
+}
+
+fn check_fallback(config: &ProviderConfig, running: &[ProviderConfig], problems: &mut Problems) {
+    let key = format!("provider.{}.fallback", config.instance.name);
+    for name in &config.fallback {
+        let found = running.iter().find(|other| other.instance.name.as_str() == name);
+        let problem = match found {
+            _ if name == config.instance.name.as_str() => "is this instance itself",
+            None => "is no instance that runs",
+            Some(other) if other.instance.kind.name() != config.instance.kind.name() => {
+                "is of another kind, which does not understand the same requests"
+            }
+            Some(other) if other.keys.is_empty() => "has no `keys`, and nobody else's may be sent to it",
+            Some(_) => continue,
+        };
+        problems.add(&key, format!("`{name}` {problem}"));
     }
 }
 
 fn added(
+    base: &Base,
     entry: &ProviderFile,
     key: &str,
-    (content, source): (Content, &Source),
+    source: &Source,
     problems: &mut Problems,
 ) -> Option<ProviderConfig> {
     let name = ProviderName::parse(&entry.name)
@@ -207,7 +264,7 @@ fn added(
         base_url,
         hosts,
     };
-    let mut config = bare(instance, content);
+    let mut config = base.bare(instance);
     overlay(&mut config, entry, key, source, problems);
     Some(config)
 }
@@ -245,11 +302,7 @@ fn overlay(
             .ok();
     }
     config.byok = entry.byok.unwrap_or(config.byok);
-    config.websockets = match entry.websockets {
-        Some(true) => WebSockets::All,
-        Some(false) => WebSockets::None,
-        None => config.websockets,
-    };
+    config.websockets = entry.websockets.unwrap_or(config.websockets);
     let content = config.calls.content;
     config.calls = CallConfig::overlaid(entry, config.instance.kind, content, (key, problems));
     config.keys.extend(
@@ -258,9 +311,22 @@ fn overlay(
             .iter()
             .filter_map(|from| load_key(from, key, source, problems)),
     );
+    overlay_patience(config, entry, key, problems);
     if config.byok == Byok::Deny && config.keys.is_empty() && entry.enabled != Some(false) {
         problems.add(&format!("{key}.byok"), "\"deny\" needs the gateway's own `keys`");
     }
+}
+
+fn overlay_patience(config: &mut ProviderConfig, entry: &ProviderFile, key: &str, problems: &mut Problems) {
+    config.breaker = patience::rules(
+        &entry.breaker,
+        config.breaker,
+        &format!("{key}.breaker"),
+        problems,
+    );
+    config.retry = patience::retry(&entry.retry, config.retry, &format!("{key}.retry"), problems);
+    config.fallback.clone_from(&entry.fallback);
+    config.answer_429_locally = entry.answer_429_locally.unwrap_or(config.answer_429_locally);
 }
 
 fn unknown_kind(entry: &ProviderFile, key: &str, problems: &mut Problems) {
@@ -297,28 +363,41 @@ fn claim(text: &str, key: &str, problems: &mut Problems) -> Option<HostClaim> {
 }
 
 /// Reads one key. A problem names the variable or file, never what it holds.
-fn load_key(from: &KeyFile, key: &str, source: &Source, problems: &mut Problems) -> Option<Secret> {
-    let key = format!("{key}.keys");
+fn load_key(from: &KeyFile, key: &str, source: &Source, problems: &mut Problems) -> Option<KeyConfig> {
+    let mut file = None;
     let found = match from {
-        KeyFile::Literal(secret) => Ok(secret.clone()),
+        KeyFile::Literal(secret) => checked(secret.clone()),
         KeyFile::Env(name) => std::env::var(name)
-            .map(Secret::new)
-            .map_err(|_| format!("the variable `{name}` is not set")),
+            .map_err(|_| format!("the variable `{name}` is not set"))
+            .and_then(|text| checked(Secret::new(text))),
         KeyFile::File(path) => {
             let path = source.beside(path);
-            std::fs::read_to_string(&path)
-                .map(|text| Secret::new(text.lines().next().unwrap_or_default().trim()))
-                .map_err(|error| format!("{} cannot be read: {error}", path.display()))
+            let read = read_key(&path);
+            file = Some(path);
+            read
         }
     };
-    let checked = found.and_then(|secret| {
-        let sendable =
-            !secret.expose().is_empty() && secret.expose().bytes().all(|byte| byte.is_ascii_graphic());
-        if sendable {
-            Ok(secret)
-        } else {
-            Err("a key is empty or holds white space".to_owned())
-        }
-    });
-    checked.map_err(|text| problems.add(&key, text)).ok()
+    found
+        .map_err(|text| problems.add(&format!("{key}.keys"), text))
+        .ok()
+        .map(|secret| KeyConfig { secret, file })
+}
+
+/// Reads the key in the first line of a file.
+///
+/// # Errors
+/// What is wrong with the file, never what it holds.
+pub(crate) fn read_key(path: &Path) -> Result<Secret, String> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
+    checked(Secret::new(text.lines().next().unwrap_or_default().trim()))
+}
+
+fn checked(secret: Secret) -> Result<Secret, String> {
+    let sendable = !secret.expose().is_empty() && secret.expose().bytes().all(|byte| byte.is_ascii_graphic());
+    if sendable {
+        Ok(secret)
+    } else {
+        Err("a key is empty or holds white space".to_owned())
+    }
 }

@@ -23,24 +23,26 @@ const DECODED_LIMIT: usize = 64 << 20;
 const USER_AGENT_LIMIT: usize = 256;
 
 /// An AI call that has been read.
-pub(super) struct Call {
-    pub(super) api: Api,
-    pub(super) arrived: Instant,
-    pub(super) date: Micros,
-    pub(super) mode: Mode,
-    pub(super) identity: Identity,
-    pub(super) connect_id: Option<Uuid>,
-    pub(super) request_id: Uuid,
-    pub(super) user_agent: Option<String>,
-    pub(super) client: Client,
-    pub(super) inspection: Inspection,
+pub(crate) struct Call {
+    /// The interception's id.
+    pub(crate) id: Uuid,
+    pub(crate) api: Api,
+    pub(crate) arrived: Instant,
+    pub(crate) date: Micros,
+    pub(crate) mode: Mode,
+    pub(crate) identity: Identity,
+    pub(crate) connect_id: Option<Uuid>,
+    pub(crate) request_id: Uuid,
+    pub(crate) user_agent: Option<String>,
+    pub(crate) client: Client,
+    pub(crate) inspection: Inspection,
     /// The head, its headers as they go upstream.
-    pub(super) parts: http::request::Parts,
-    pub(super) body: Bytes,
+    pub(crate) parts: http::request::Parts,
+    pub(crate) body: Bytes,
 }
 
 /// Buffers and inspects a request.
-pub(super) async fn receive(app: &App, route: &Route, api: Api, exchange: Exchange) -> Result<Call, Refusal> {
+pub(crate) async fn receive(app: &App, route: &Route, api: Api, exchange: Exchange) -> Result<Call, Refusal> {
     let (arrived, date, mode) = (Instant::now(), app.clock.micros(), exchange.mode());
     let (mut parts, body) = exchange.request.into_parts();
     let body = body::collect(body, app.config.max_body)
@@ -57,6 +59,8 @@ pub(super) async fn receive(app: &App, route: &Route, api: Api, exchange: Exchan
         ..
     } = exchange;
     Ok(Call {
+        // One HTTP request is one interception: the id that the client sees finds its record.
+        id: request_id,
         api,
         arrived,
         date,
@@ -73,11 +77,11 @@ pub(super) async fn receive(app: &App, route: &Route, api: Api, exchange: Exchan
 }
 
 /// Records the start of a call. Where that cannot be done, the call is refused before anything is sent.
-pub(super) async fn record(
+pub(crate) async fn record(
     app: &App,
     upstream: &Upstream,
     call: &mut Call,
-    credential: Credential,
+    credential: &Credential,
 ) -> Result<Recording, Refusal> {
     let metrics = app.metrics.call(
         &upstream.name,
@@ -120,11 +124,10 @@ pub(super) async fn record(
 }
 
 /// The beginning of a call's record; what only the record needs is taken out of the call.
-fn started(upstream: &Upstream, call: &mut Call, credential: Credential) -> Started {
+fn started(upstream: &Upstream, call: &mut Call, credential: &Credential) -> Started {
     let inspection = &mut call.inspection;
     Started {
-        // One HTTP request is one interception: the id that the client sees finds its record.
-        id: call.request_id,
+        id: call.id,
         request_id: call.request_id,
         connect_id: call.connect_id,
         user: call.identity.user.clone(),
@@ -140,7 +143,7 @@ fn started(upstream: &Upstream, call: &mut Call, credential: Credential) -> Star
         parent_agent_id: call.client.parent_agent_id.take(),
         mode: call.mode,
         credential: credential.kind,
-        credential_hint: credential.hint,
+        credential_hint: credential.hint.clone(),
         stream: inspection.stream,
         request_bytes: call.body.len() as u64,
         started_at: call.date,
@@ -166,7 +169,7 @@ fn inspect(api: Api, path: &str, headers: &HeaderMap, body: &Bytes) -> Inspectio
     }
 }
 
-fn user_agent(headers: &HeaderMap) -> Option<String> {
+pub(crate) fn user_agent(headers: &HeaderMap) -> Option<String> {
     let text = headers.get(USER_AGENT)?.to_str().ok()?;
     Some(text.get(..USER_AGENT_LIMIT).unwrap_or(text).to_owned())
 }

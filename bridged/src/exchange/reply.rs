@@ -37,15 +37,15 @@ fn tap(recording: &Recording, response: &Response<UpstreamBody>) -> Tap {
         content_type: text(CONTENT_TYPE),
         content_encoding: text(CONTENT_ENCODING),
     };
-    let keep_output = recording.content() == Content::Full;
-    Tap::new(
-        recording.api(),
-        &head,
-        TapLimits {
-            keep_output,
-            ..TapLimits::default()
-        },
-    )
+    Tap::new(recording.api(), &head, tap_limits(recording))
+}
+
+/// What a tap keeps of the reply to a recorded call.
+pub(crate) fn tap_limits(recording: &Recording) -> TapLimits {
+    TapLimits {
+        keep_output: recording.content() == Content::Full,
+        ..TapLimits::default()
+    }
 }
 
 /// The head as the client gets it.

@@ -15,6 +15,7 @@ use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, describ
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use providers::Api;
 
+use crate::breaker::BreakerMetrics;
 pub use call::{CallEnd, CallMetrics};
 use call::{CallHandles, CallKey};
 use labels::ModelLabels;
@@ -193,17 +194,44 @@ impl Metrics {
             .increment(1);
     }
 
+    /// The metrics of one circuit breaker.
+    pub fn breaker(&self, provider: &str, endpoint: &'static str, model: &str) -> BreakerMetrics {
+        let labels = [
+            ("provider", provider.to_owned()),
+            ("endpoint", endpoint.to_owned()),
+            ("model", model.to_owned()),
+        ];
+        self.resolve(|| BreakerMetrics {
+            state: gauge!("causeway_circuit_breaker_state", &labels),
+            trips: counter!("causeway_circuit_breaker_trips_total", &labels),
+            rejects: counter!("causeway_circuit_breaker_rejects_total", &labels),
+        })
+    }
+
+    /// A model's name as a label.
+    pub fn model_label(&self, model: &str) -> Arc<str> {
+        self.models.label(Some(model))
+    }
+
+    /// Publishes how many of a provider's keys are in which state.
+    pub fn keys(&self, provider: &str, state: &'static str, count: usize) {
+        let labels = [("provider", provider.to_owned()), ("state", state.to_owned())];
+        #[expect(clippy::cast_precision_loss, reason = "nobody has 2^52 keys")]
+        self.resolve(|| gauge!("causeway_key_state", &labels))
+            .set(count as f64);
+    }
+
     /// The WebSockets of a provider that are open.
     pub fn websockets_open(&self, provider: &Arc<str>) -> Gauge {
         self.resolve(|| gauge!("causeway_websockets_open", "provider" => provider.to_string()))
     }
 
     /// Publishes what an instance is.
-    pub fn provider_info(&self, provider: &str, kind: &'static str) {
+    pub fn provider_info(&self, provider: &str, kind: &'static str, status: &'static str) {
         let labels = [
             ("provider", provider.to_owned()),
             ("kind", kind.to_owned()),
-            ("status", "enabled".to_owned()),
+            ("status", status.to_owned()),
         ];
         self.resolve(|| gauge!("causeway_provider_info", &labels))
             .set(1.0);
@@ -267,6 +295,7 @@ const TOKEN_BUCKETS: [f64; 13] = [
 ];
 
 fn describe() {
+    describe_upstreams();
     describe_counter!("causeway_interceptions_total", "Bridged requests that have ended");
     describe_gauge!(
         "causeway_interceptions_inflight",
@@ -324,4 +353,20 @@ fn describe() {
     describe_histogram!("gen_ai_client_token_usage", "Tokens of an operation");
     describe_histogram!("gen_ai_server_time_to_first_token", "Time to the first token");
     describe_histogram!("gen_ai_client_operation_duration", "Duration of an operation");
+}
+
+fn describe_upstreams() {
+    describe_gauge!(
+        "causeway_circuit_breaker_state",
+        "0 closed, 0.5 half-open, 1 open; `*` is the instance's own"
+    );
+    describe_counter!(
+        "causeway_circuit_breaker_trips_total",
+        "Times that a circuit breaker opened"
+    );
+    describe_counter!(
+        "causeway_circuit_breaker_rejects_total",
+        "Requests that a circuit breaker refused"
+    );
+    describe_gauge!("causeway_key_state", "The gateway's own keys by state");
 }

@@ -132,10 +132,21 @@ pub struct Ended {
     pub response_bytes: u64,
     /// Upstream attempts beyond the first.
     pub retries: u32,
+    /// Who answered, if that is not who was asked first.
+    pub answerer: Option<Answerer>,
     /// What the tap learned.
     pub facts: Option<ReplyFacts>,
     /// What the tokens cost in millionths of the price's currency; `None` where nothing has a price.
     pub cost_micros: Option<i64>,
+}
+
+/// The instance that answered, and the gateway's key that it took.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answerer {
+    /// The instance's name.
+    pub provider: Arc<str>,
+    /// A masked hint of the key.
+    pub credential_hint: String,
 }
 
 /// One step of an interception on its way to the store.

@@ -4,6 +4,7 @@
 //! task was cancelled). It also carries the request's clock: overhead is all the time that was not spent
 //! waiting for the upstream.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use providers::{Api, ReplyFacts};
@@ -11,10 +12,11 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{Ended, Outcome, Pricing, Recorder};
+use super::{Answerer, Ended, Outcome, Pricing, Recorder};
 use crate::clock::{Clock, Micros};
 use crate::config::Content;
 use crate::metrics::{CallEnd, CallMetrics};
+use crate::upstream::CallWatch;
 
 /// How a request ended, as far as the one who ends it knows.
 #[derive(Debug)]
@@ -58,6 +60,9 @@ pub struct Recording {
     status: Option<u16>,
     response_bytes: u64,
     retries: u32,
+    answerer: Option<Answerer>,
+    /// Learns how the model is doing.
+    watch: Option<CallWatch>,
     open: bool,
 }
 
@@ -85,6 +90,8 @@ impl Recording {
             status: None,
             response_bytes: 0,
             retries: 0,
+            answerer: None,
+            watch: None,
             open: true,
         }
     }
@@ -124,6 +131,31 @@ impl Recording {
         self.retries += 1;
     }
 
+    /// Notes who is asked now, if that is not who was asked at the start: another instance (whose metrics `metrics`
+    /// makes), or the same with another key.
+    pub(crate) fn moved(&mut self, provider: &Arc<str>, hint: &str, metrics: impl FnOnce() -> CallMetrics) {
+        if self
+            .answerer
+            .as_ref()
+            .is_none_or(|before| before.provider != *provider)
+        {
+            self.metrics = metrics();
+            self.metrics.began();
+            if let Some(pricing) = &mut self.pricing {
+                pricing.provider = provider.clone();
+            }
+        }
+        self.answerer = Some(Answerer {
+            provider: provider.clone(),
+            credential_hint: hint.to_owned(),
+        });
+    }
+
+    /// Tells `watch` how the reply goes on.
+    pub(crate) fn watch(&mut self, watch: CallWatch) {
+        self.watch = Some(watch);
+    }
+
     /// Notes the status that the client gets.
     pub fn answered(&mut self, status: u16) {
         self.status = Some(status);
@@ -138,6 +170,9 @@ impl Recording {
     pub fn first_token(&mut self) {
         if self.first_token.is_none() {
             self.first_token = Some((self.clock.micros(), self.started.elapsed()));
+            if let Some(watch) = &mut self.watch {
+                watch.began();
+            }
         }
     }
 
@@ -151,6 +186,13 @@ impl Recording {
     pub fn finish(&mut self, finish: Finish) -> Option<oneshot::Receiver<()>> {
         if !std::mem::replace(&mut self.open, false) {
             return None;
+        }
+        if let Some(watch) = self.watch.take() {
+            let error = finish.facts.as_ref().and_then(|facts| facts.error.as_ref());
+            watch.ended(
+                finish.outcome == Outcome::Completed,
+                error.map(|error| error.kind.as_str()),
+            );
         }
         let (ended_at, total) = self
             .left
@@ -178,6 +220,7 @@ impl Recording {
             overhead_us: u64::try_from(overhead.as_micros()).unwrap_or(u64::MAX),
             response_bytes: self.response_bytes,
             retries: self.retries,
+            answerer: self.answerer.take(),
             facts: finish.facts,
             cost_micros,
         })

@@ -11,7 +11,7 @@ use super::*;
 use crate::clock::{Clock, Micros};
 use crate::config::{Content, Durability, RecordConfig, WhenFull};
 use crate::metrics::Metrics;
-use crate::record::{CredentialKind, Ended, Mode, Outcome, QUEUE, Recorder, Started};
+use crate::record::{Answerer, CredentialKind, Ended, Mode, Outcome, QUEUE, Recorder, Started};
 
 /// A store with its writer; `close` waits until everything is written.
 struct Fixture {
@@ -100,6 +100,7 @@ fn ended(id: Uuid) -> Ended {
         overhead_us: 150,
         response_bytes: 1_000,
         retries: 0,
+        answerer: None,
         facts: Some(ReplyFacts {
             model: Some("gpt-5.5-2026".to_owned()),
             finish_reason: Some("stop".to_owned()),
@@ -253,6 +254,27 @@ async fn an_event_that_comes_twice_counts_once() {
     assert_eq!((sessions[0].interceptions, sessions[0].usage.input), (1, 10));
     let row = fixture.store.interception(id, None).await.unwrap().unwrap();
     assert_eq!(row.outcome, Some("completed"));
+}
+
+#[tokio::test]
+async fn a_call_that_was_answered_elsewhere_is_recorded_there() {
+    let fixture = fresh();
+    let start = started("ann", Some("s1"), "hello");
+    let id = start.id;
+    fixture.start(start).await;
+    let answerer = Answerer {
+        provider: Arc::from("backup"),
+        credential_hint: "sk-b...7f3a".to_owned(),
+    };
+    fixture
+        .end(Ended {
+            answerer: Some(answerer),
+            ..ended(id)
+        })
+        .await;
+    let row = fixture.store.interception(id, None).await.unwrap().unwrap();
+    assert_eq!(row.provider, "backup");
+    assert_eq!(row.credential_hint.as_deref(), Some("sk-b...7f3a"));
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use providers::{ReplyFacts, ToolResult, Usage};
 use rusqlite::{OptionalExtension, Transaction, params};
 
-use crate::record::{Ended, Event, Outcome, Started};
+use crate::record::{Answerer, Ended, Event, Outcome, Started};
 
 /// Facets of a session.
 pub(super) const CLIENT: i64 = 1;
@@ -270,11 +270,31 @@ fn end(transaction: &Transaction<'_>, memory: &mut Memory, ended: &Ended) -> rus
     let Some((interception, session)) = found else {
         return Ok(());
     };
+    if let Some(answerer) = &ended.answerer {
+        move_to(transaction, memory, (interception, session), answerer)?;
+    }
     let calls = match facts {
         Some(facts) => details(transaction, memory, interception, facts, ended.cost_micros)?,
         None => 0,
     };
     count_end(transaction, session, ended, calls)
+}
+
+/// Names the instance that answered in place of the one that was asked.
+fn move_to(
+    transaction: &Transaction<'_>,
+    memory: &mut Memory,
+    (interception, session): (i64, i64),
+    answerer: &Answerer,
+) -> rusqlite::Result<()> {
+    let provider = memory.label(transaction, &answerer.provider)?;
+    transaction
+        .prepare_cached("UPDATE interception SET provider = ?2, credential_hint = ?3 WHERE seq = ?1")?
+        .execute(params![interception, provider, answerer.credential_hint])?;
+    transaction
+        .prepare_cached("INSERT OR IGNORE INTO session_label VALUES (?1, ?2, ?3)")?
+        .execute([session, PROVIDER, provider])?;
+    Ok(())
 }
 
 fn count_end(

@@ -9,13 +9,14 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::InFlight;
 use super::dial::Http1Sender;
 use super::pool::Lease;
 use crate::body::ReplyError;
 
 /// An upstream's reply body.
 #[derive(Debug)]
-pub struct UpstreamBody(Source);
+pub struct UpstreamBody(Source, Option<InFlight>);
 
 #[derive(Debug)]
 enum Source {
@@ -36,26 +37,35 @@ enum Source {
 
 impl UpstreamBody {
     pub(super) fn network(body: Incoming, lease: Lease) -> UpstreamBody {
-        let mut body = UpstreamBody(Source::Network {
+        let source = Source::Network {
             body,
             lease: Some(lease),
-        });
+        };
+        let mut body = UpstreamBody(source, None);
         body.release_at_end();
         body
     }
 
     pub(super) fn alone(body: Incoming, sender: Http1Sender) -> UpstreamBody {
-        UpstreamBody(Source::Alone {
+        let source = Source::Alone {
             body,
             _sender: sender,
-        })
+        };
+        UpstreamBody(source, None)
+    }
+
+    /// Counts the reply as under way until it is dropped.
+    pub(super) fn counted(mut self, in_flight: InFlight) -> UpstreamBody {
+        self.1 = Some(in_flight);
+        self
     }
 
     pub(super) fn simulated(frames: Vec<Bytes>) -> UpstreamBody {
-        UpstreamBody(Source::Simulated {
+        let source = Source::Simulated {
             frames: frames.into(),
             pause: false,
-        })
+        };
+        UpstreamBody(source, None)
     }
 
     fn release_at_end(&mut self) {

@@ -7,6 +7,7 @@
 
 mod body;
 mod dial;
+mod health;
 mod pool;
 mod trust;
 
@@ -26,12 +27,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::body::RequestBody;
-use crate::config::{Byok, CallConfig, ProviderConfig, UpstreamConfig, WebSockets};
+use crate::breaker::Permit;
+use crate::config::{Byok, CallConfig, ProviderConfig, RetryConfig, UpstreamConfig};
+use crate::credential::{KeyCondition, KeyPool};
 use crate::headers;
-use crate::secret::Secret;
+use crate::metrics::Metrics;
 
 pub use body::UpstreamBody;
 pub use dial::DialError;
+pub(crate) use health::{CallWatch, InFlight};
+pub use health::{Health, Healths, LastError};
 use pool::{HostPool, Lease, Sender};
 pub use trust::{Trust, TrustError};
 
@@ -39,6 +44,12 @@ pub use trust::{Trust, TrustError};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum UpstreamError {
+    /// The instance's circuit breaker is open.
+    #[error("it has failed too often and is left alone for now")]
+    Open {
+        /// How long nobody should ask again.
+        wait: Duration,
+    },
     /// No connection could be made.
     #[error(transparent)]
     Dial(#[from] DialError),
@@ -60,12 +71,19 @@ impl UpstreamError {
     /// One word for metrics and records.
     pub fn kind(&self) -> &'static str {
         match self {
+            UpstreamError::Open { .. } => "open",
             UpstreamError::Dial(error) => error.kind(),
             UpstreamError::Broken(_) => "broken",
             UpstreamError::NoReply(_) => "timeout",
             UpstreamError::NoWebSocket => "websocket",
             UpstreamError::Target(_) => "target",
         }
+    }
+
+    /// Whether it says that the instance as a whole cannot be reached. A connection that breaks is no such sign: a
+    /// client's own request can be the reason.
+    pub fn is_transport(&self) -> bool {
+        matches!(self, UpstreamError::Dial(_) | UpstreamError::NoReply(_))
     }
 
     /// Whether the upstream was too slow (504), rather than not there (502).
@@ -75,6 +93,28 @@ impl UpstreamError {
             UpstreamError::NoReply(_) | UpstreamError::Dial(DialError::Timeout(_))
         )
     }
+}
+
+/// What all instances share.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    /// Where connections run.
+    pub tracker: TaskTracker,
+    /// Cancelled when the process is to end.
+    pub stopping: CancellationToken,
+    /// The metrics of the process.
+    pub metrics: Arc<Metrics>,
+    /// What is known of instances beyond their configuration.
+    pub healths: Arc<Healths>,
+}
+
+/// Connections of an instance that can be used again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Connections {
+    /// HTTP/2 connections, which are shared.
+    pub shared: usize,
+    /// HTTP/1.1 connections without a request.
+    pub idle: usize,
 }
 
 /// A provider instance with its connections.
@@ -87,9 +127,18 @@ pub struct Upstream {
     /// Whose credentials it takes.
     pub byok: Byok,
     /// The gateway's own keys.
-    pub keys: Vec<Secret>,
-    /// Which WebSockets it relays.
-    pub websockets: WebSockets,
+    pub(crate) keys: Arc<KeyPool>,
+    /// Whether it relays WebSockets.
+    pub websockets: bool,
+    /// What is sent again.
+    pub retry: RetryConfig,
+    /// The names of the instances that answer where this one cannot.
+    pub fallback: Vec<String>,
+    /// Whether a user's credential that is out of quota is refused here until its quota is back.
+    pub answer_429_locally: bool,
+    /// How it is doing, which outlives this configuration.
+    pub health: Arc<Health>,
+    metrics: Arc<Metrics>,
     /// How its AI calls are read.
     pub calls: CallConfig,
     connect_to: Option<SocketAddr>,
@@ -110,14 +159,29 @@ impl Upstream {
         provider: &ProviderConfig,
         config: UpstreamConfig,
         trust: Trust,
-        (tracker, stopping): (TaskTracker, CancellationToken),
+        shared: &Shared,
     ) -> Upstream {
+        let name: Arc<str> = Arc::from(instance.name.as_str());
+        let health = shared.healths.of(&name, provider.breaker);
+        let key_header = instance.kind.key_header();
+        let keys = KeyPool::new(name.clone(), key_header, &provider.keys, health.keys.clone());
+        let Shared {
+            tracker,
+            stopping,
+            metrics,
+            ..
+        } = shared.clone();
         Upstream {
-            name: Arc::from(instance.name.as_str()),
+            name,
             instance,
             byok: provider.byok,
-            keys: provider.keys.clone(),
+            keys: Arc::new(keys),
             websockets: provider.websockets,
+            retry: provider.retry,
+            fallback: provider.fallback.clone(),
+            answer_429_locally: provider.answer_429_locally,
+            health,
+            metrics,
             calls: provider.calls,
             connect_to: provider.connect_to,
             config,
@@ -136,8 +200,38 @@ impl Upstream {
     /// Sends a request whose headers are those of the client, filtered. The URI and `Host` are set here.
     ///
     /// # Errors
-    /// There is no connection, or no reply in time.
+    /// The instance is left alone for now, there is no connection, or no reply in time.
     pub async fn send(
+        &self,
+        target: &Target,
+        request: Request<RequestBody>,
+    ) -> Result<Response<UpstreamBody>, UpstreamError> {
+        let permit = self.admit()?;
+        self.send_admitted(permit, target, request).await
+    }
+
+    /// Asks the instance's breaker.
+    ///
+    /// # Errors
+    /// The instance is left alone for now.
+    pub(crate) fn admit(&self) -> Result<Permit, UpstreamError> {
+        self.health.admit().map_err(|wait| UpstreamError::Open { wait })
+    }
+
+    /// Sends a request that the instance's breaker has let go.
+    pub(crate) async fn send_admitted(
+        &self,
+        permit: Permit,
+        target: &Target,
+        request: Request<RequestBody>,
+    ) -> Result<Response<UpstreamBody>, UpstreamError> {
+        let counted = self.health.count();
+        let sent = self.deliver(target, request).await;
+        self.health.judge(permit, &sent);
+        Ok(sent?.map(|body| body.counted(counted)))
+    }
+
+    async fn deliver(
         &self,
         target: &Target,
         mut request: Request<RequestBody>,
@@ -175,6 +269,17 @@ impl Upstream {
     pub async fn send_upgrade(
         &self,
         target: &Target,
+        request: Request<RequestBody>,
+    ) -> Result<Response<UpstreamBody>, UpstreamError> {
+        let (permit, counted) = (self.admit()?, self.health.count());
+        let sent = self.deliver_upgrade(target, request).await;
+        self.health.judge(permit, &sent);
+        Ok(sent?.map(|body| body.counted(counted)))
+    }
+
+    async fn deliver_upgrade(
+        &self,
+        target: &Target,
         mut request: Request<RequestBody>,
     ) -> Result<Response<UpstreamBody>, UpstreamError> {
         let deadline = Instant::now() + self.config.response_timeout;
@@ -185,6 +290,38 @@ impl Upstream {
             .map_err(|_| UpstreamError::NoReply(self.config.response_timeout))?
             .map_err(UpstreamError::Broken)?;
         Ok(response.map(|body| UpstreamBody::alone(body, sender)))
+    }
+
+    /// Publishes how many of its keys are in which state.
+    pub(crate) fn publish_keys(&self) {
+        let keys = self.keys.keys();
+        if keys.is_empty() {
+            return;
+        }
+        let states = [
+            KeyCondition::Usable,
+            KeyCondition::Resting(Duration::ZERO),
+            KeyCondition::Rejected,
+        ];
+        for state in states.map(KeyCondition::as_str) {
+            let count = keys
+                .iter()
+                .filter(|key| key.condition().as_str() == state)
+                .count();
+            self.metrics.keys(&self.name, state, count);
+        }
+    }
+
+    /// The connections that can be used again.
+    pub fn connections(&self) -> Connections {
+        let hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        hosts.values().fold(Connections::default(), |sum, pool| {
+            let (shared, idle) = pool.sizes();
+            Connections {
+                shared: sum.shared + shared,
+                idle: sum.idle + idle,
+            }
+        })
     }
 
     fn pool(&self, target: &Target) -> Arc<HostPool> {

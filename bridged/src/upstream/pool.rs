@@ -98,6 +98,17 @@ impl HostPool {
         connections.shared.clear();
     }
 
+    /// How many connections are shared (HTTP/2), and how many idle (HTTP/1.1).
+    pub(super) fn sizes(&self) -> (usize, usize) {
+        let connections = self.lock();
+        let shared = connections.shared.iter();
+        let idle = connections.idle.iter();
+        (
+            shared.filter(|shared| !shared.sender.is_closed()).count(),
+            idle.filter(|idle| !idle.sender.is_closed()).count(),
+        )
+    }
+
     /// A connection beside the pool's, for one request that may be upgraded.
     pub(super) async fn dial_http1(&self) -> Result<Http1Sender, DialError> {
         self.dialler.dial_http1(&self.tracker).await

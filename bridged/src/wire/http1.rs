@@ -64,6 +64,16 @@ pub(crate) struct Inspector {
     state: State,
     head: Head,
     heads: u64,
+    connects: Connects,
+}
+
+/// What becomes of CONNECT requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Connects {
+    /// They are judged, and what follows them waits for the verdict: see `Inspector::awaits_verdict`.
+    Judge,
+    /// There is nothing to connect to.
+    Refuse,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +107,8 @@ enum State {
     ChunkData(u64),
     ChunkDataCr,
     ChunkDataLf,
+    /// After a CONNECT: what follows is HTTP only if it is refused.
+    Verdict,
     Failed(Fault),
 }
 
@@ -114,21 +126,26 @@ const CHUNK_DIGITS: u8 = 16;
 
 impl Inspector {
     /// At the beginning of a connection.
-    pub(crate) fn new() -> Inspector {
+    pub(crate) fn new(connects: Connects) -> Inspector {
         Inspector {
             state: State::Start(0),
             head: Head::default(),
             heads: 0,
+            connects,
         }
     }
 
-    /// Reads the next portion. After a fault every portion is at fault from its first byte.
+    /// Reads the next portion and says how far: less than all of it only where a verdict is awaited. After a fault
+    /// every portion is at fault from its first byte.
     ///
     /// # Errors
     /// A byte is unsound.
-    pub(crate) fn follow(&mut self, bytes: &[u8]) -> Result<(), Stop> {
+    pub(crate) fn follow(&mut self, bytes: &[u8]) -> Result<usize, Stop> {
         let mut at = 0;
         while let Some((first, rest)) = bytes.get(at..).and_then(<[u8]>::split_first) {
+            if self.awaits_verdict() {
+                break;
+            }
             match self.step(*first, rest) {
                 Ok(used) => at += used,
                 Err(fault) => {
@@ -138,12 +155,27 @@ impl Inspector {
                 }
             }
         }
-        Ok(())
+        Ok(at)
     }
 
     /// The number of the head that has begun and not ended, if there is one.
     pub(crate) fn open_head(&self) -> Option<u64> {
         self.in_head().then_some(self.heads)
+    }
+
+    /// Whether the last byte read was the last of a request.
+    pub(crate) fn is_between_requests(&self) -> bool {
+        self.state == State::Start(0)
+    }
+
+    /// Whether the last byte read was the last of a CONNECT's head that nobody has judged yet.
+    pub(crate) fn awaits_verdict(&self) -> bool {
+        self.state == State::Verdict
+    }
+
+    /// The CONNECT is refused: what follows is the next request.
+    pub(crate) fn refuse_connect(&mut self) {
+        self.state = State::Start(0);
     }
 
     fn in_head(&self) -> bool {
@@ -204,7 +236,10 @@ impl Inspector {
                     return Err(Fault::RequestLine);
                 }
                 if self.head.token.is(b"connect") {
-                    return Err(Fault::Connect);
+                    if self.connects == Connects::Refuse {
+                        return Err(Fault::Connect);
+                    }
+                    self.head.connect = true;
                 }
                 self.state = State::Target { empty: true };
                 Ok(1)
@@ -331,6 +366,8 @@ impl Inspector {
         self.state = match section {
             Section::Trailers => State::Start(0),
             Section::Head => match self.head.framing()? {
+                // Whoever reads a CONNECT refuses one with a body.
+                Framing::None if self.head.connect => State::Verdict,
                 Framing::None => State::Start(0),
                 Framing::Length(length) => State::Body(length),
                 Framing::Chunks => FIRST_CHUNK,

@@ -1,6 +1,7 @@
 //! The table of clients. Order matters: an application stands before the library it is built with.
 
 /// How one client is recognised and what else its headers tell.
+#[derive(Clone, Copy)]
 pub(super) struct Rule {
     pub(super) name: &'static str,
     /// Any of these is enough.

@@ -128,6 +128,118 @@ const CLIENTS: &[(Headers, &str, Option<&str>)] = &[
         "SDK (Go)",
         None,
     ),
+    (
+        &[
+            ("user-agent", "GithubCopilot/1.155.0"),
+            ("editor-version", "Neovim/0.6.1"),
+            ("editor-plugin-version", "copilot.vim/1.16.0"),
+        ],
+        "GitHub Copilot (Neovim)",
+        Some("1.16.0"),
+    ),
+    (
+        &[
+            ("editor-version", "Zed/0.189.5"),
+            ("copilot-integration-id", "vscode-chat"),
+        ],
+        "Zed",
+        None,
+    ),
+    (
+        &[
+            ("user-agent", "Cline/3.0.38"),
+            ("x-title", "Cline"),
+            ("http-referer", "https://cline.bot"),
+            ("x-client-type", "cline-cli"),
+        ],
+        "Cline",
+        Some("3.0.38"),
+    ),
+    (
+        &[
+            ("user-agent", "OpenAI/JS 5.12.2"),
+            ("x-stainless-lang", "js"),
+            ("http-referer", "https://cline.bot"),
+        ],
+        "Cline",
+        None,
+    ),
+    (
+        &[("user-agent", "RooCode/3.28.2"), ("x-title", "Roo Code")],
+        "Roo Code",
+        Some("3.28.2"),
+    ),
+    (
+        &[("x-title", "Kilo Code"), ("x-kilocode-taskid", "t")],
+        "Kilo Code",
+        None,
+    ),
+    (
+        &[("http-referer", "https://goose-docs.ai"), ("x-title", "goose")],
+        "Goose",
+        None,
+    ),
+    (
+        &[("http-referer", "https://aider.chat"), ("x-title", "Aider")],
+        "Aider",
+        None,
+    ),
+    (&[("user-agent", "litellm/1.80.0")], "LiteLLM", Some("1.80.0")),
+    (
+        &[("user-agent", "Charm-Crush/0.9.1")],
+        "Charm Crush",
+        Some("0.9.1"),
+    ),
+    (&[("user-agent", "Continue-VSCode/1.0")], "Continue", Some("1.0")),
+    (&[("user-agent", "Junie/1.2")], "Junie", Some("1.2")),
+    (
+        &[("user-agent", "GeminiCLI/v0.18.0 (linux; x64)")],
+        "Gemini CLI",
+        Some("v0.18.0"),
+    ),
+    (
+        &[("user-agent", "langchain-openai/1.1.0")],
+        "LangChain",
+        Some("1.1.0"),
+    ),
+    (
+        &[("originator", "codex_vscode"), ("user-agent", "reqwest/0.12")],
+        "Codex",
+        None,
+    ),
+    (
+        &[
+            ("user-agent", "OpenAI/Go 3.8.1"),
+            ("x-stainless-lang", "go"),
+            ("x-stainless-package-version", "3.8.1"),
+        ],
+        "OpenAI SDK (Go)",
+        Some("3.8.1"),
+    ),
+    (
+        &[
+            ("user-agent", "Anthropic/Java 2.11.0"),
+            ("x-stainless-lang", "java"),
+        ],
+        "Anthropic SDK (Java)",
+        None,
+    ),
+    (
+        &[
+            ("user-agent", "OpenAI::Client/Ruby 0.34"),
+            ("x-stainless-lang", "ruby"),
+        ],
+        "OpenAI SDK (Ruby)",
+        None,
+    ),
+    (
+        &[
+            ("user-agent", "Anthropic/C# 12.0"),
+            ("x-stainless-lang", "csharp"),
+        ],
+        "Anthropic SDK (.NET)",
+        None,
+    ),
     (&[("user-agent", "curl/8.5.0")], "curl", Some("8.5.0")),
     (
         &[("user-agent", "python-httpx/0.28.1")],
@@ -188,11 +300,79 @@ fn sessions_come_from_the_clients_own_headers() {
             &[("user-agent", "coder-agents/1"), ("x-coder-chat-id", "a")],
             Some("a"),
         ),
+        (
+            &[("user-agent", "Cline/3"), ("x-task-id", "sess-1")],
+            Some("sess-1"),
+        ),
+        (&[("x-title", "Roo Code"), ("x-roo-task-id", "r")], Some("r")),
+        (
+            &[
+                ("user-agent", "opencode/1.18.33"),
+                ("x-session-id", "ses_a"),
+                ("x-session-affinity", "ses_a"),
+            ],
+            Some("ses_a"),
+        ),
+        (&[("x-title", "goose"), ("agent-session-id", "g")], Some("g")),
         (&[("user-agent", "zed/1"), ("session_id", "z")], None),
         (&[("session_id", "z")], None),
     ];
     for (pairs, want) in cases {
         assert_eq!(detect(&headers(pairs)).session_id.as_deref(), *want, "{pairs:?}");
+    }
+}
+
+#[test]
+fn sub_agents_are_told_from_the_agent_that_started_them() {
+    const CLAUDE: (&str, &str) = ("user-agent", "claude-cli/2.1");
+    const CODEX: (&str, &str) = ("user-agent", "codex_exec/0.169.0");
+    type Ids = (Option<&'static str>, Option<&'static str>, Option<&'static str>);
+    let cases: &[(Headers, Ids)] = &[
+        (
+            &[CLAUDE, ("x-claude-code-session-id", "s")],
+            (Some("s"), None, None),
+        ),
+        (
+            &[
+                CLAUDE,
+                ("x-claude-code-session-id", "s"),
+                ("x-claude-code-agent-id", "a2"),
+                ("x-claude-code-parent-agent-id", "a1"),
+            ],
+            (Some("s"), Some("a2"), Some("a1")),
+        ),
+        (
+            &[CODEX, ("session-id", "root"), ("thread-id", "root")],
+            (Some("root"), None, None),
+        ),
+        (
+            &[
+                CODEX,
+                ("session-id", "root"),
+                ("thread-id", "child"),
+                ("x-codex-parent-thread-id", "root"),
+                ("x-openai-subagent", "collab_spawn"),
+            ],
+            (Some("root"), Some("child"), Some("root")),
+        ),
+        (
+            &[
+                ("user-agent", "opencode/1.18.33"),
+                ("x-session-id", "ses_b"),
+                ("x-parent-session-id", "ses_a"),
+            ],
+            (Some("ses_b"), None, Some("ses_a")),
+        ),
+        (&[("x-claude-code-agent-id", "a2")], (None, None, None)),
+    ];
+    for (pairs, want) in cases {
+        let client = detect(&headers(pairs));
+        let got = (
+            client.session_id.as_deref(),
+            client.agent_id.as_deref(),
+            client.parent_agent_id.as_deref(),
+        );
+        assert_eq!(got, *want, "{pairs:?}");
     }
 }
 

@@ -73,66 +73,68 @@ fn found(route: Option<&Route>) -> Option<Option<Api>> {
     route.map(|route| route.endpoint.api())
 }
 
+/// A host, a path, and what a POST there is.
+const ASKED: &[(&str, &str, Option<Option<Api>>)] = &[
+    ("api.openai.com", "/v1/chat/completions", api(ChatCompletions)),
+    ("api.openai.com", "/v1/responses", api(Responses)),
+    ("api.openai.com", "/v1/responses?x=1", api(Responses)),
+    ("api.openai.com", "/v1/completions", api(Completions)),
+    ("api.openai.com", "/responses", api(Responses)),
+    ("api.openai.com", "/v1//responses/", api(Responses)),
+    ("api.openai.com", "/v1/%72esponses", api(Responses)),
+    ("api.openai.com", "/v1/x/../responses", api(Responses)),
+    ("api.openai.com", "/v1/responses/compact", api(Compact)),
+    ("api.openai.com", "/v1/responses/resp_1", PASSED),
+    ("api.openai.com", "/v1/responses/input_tokens", api(CountTokens)),
+    ("api.openai.com", "/v1/embeddings", api(Embeddings)),
+    ("api.githubcopilot.com", "/embeddings", api(Embeddings)),
+    ("api.anthropic.com", "/v1/chat/completions", api(ChatCompletions)),
+    ("api.openai.com", "/v1/messages", PASSED),
+    ("chatgpt.com", "/backend-api/codex/responses", api(Responses)),
+    (
+        "chatgpt.com",
+        "/backend-api/codex/responses/compact",
+        api(Compact),
+    ),
+    ("chatgpt.com", "/backend-api/wham/usage", PASSED),
+    ("chatgpt.com", "/", PASSED),
+    (
+        "api.individual.githubcopilot.com",
+        "/chat/completions",
+        api(ChatCompletions),
+    ),
+    ("api.business.githubcopilot.com", "/responses", api(Responses)),
+    ("api.enterprise.githubcopilot.com", "/v1/messages", api(Messages)),
+    (
+        "proxy.individual.githubcopilot.com",
+        "/v1/engines/gpt-41-copilot/completions",
+        api(Completions),
+    ),
+    (
+        "proxy.individual.githubcopilot.com",
+        "/v1/engines/a/b/completions",
+        PASSED,
+    ),
+    ("api.githubcopilot.com", "/models", PASSED),
+    ("api.anthropic.com", "/v1/messages?beta=true", api(Messages)),
+    ("api.anthropic.com", "/v1/messages/count_tokens", api(CountTokens)),
+    ("api.anthropic.com", "/v1/messages/batches", PASSED),
+    ("api.anthropic.com", "/api/oauth/usage", PASSED),
+    ("llm.corp", "/v1/chat/completions", api(ChatCompletions)),
+    ("llm.corp", "/chat/completions", api(ChatCompletions)),
+    ("llm.corp", "/v1/messages", api(Messages)),
+    ("deep.corp", "/anthropic/v1/messages", api(Messages)),
+    ("demo.invalid", "/v1/messages", api(Messages)),
+    ("demo.invalid", "/responses", api(Responses)),
+    ("openai.com", "/v1/responses", None),
+];
+
 #[test]
 fn proxy_mode_recognises_bridged_paths() {
-    let cases = [
-        ("api.openai.com", "/v1/chat/completions", api(ChatCompletions)),
-        ("api.openai.com", "/v1/responses", api(Responses)),
-        ("api.openai.com", "/v1/responses?x=1", api(Responses)),
-        ("api.openai.com", "/v1/completions", api(Completions)),
-        ("api.openai.com", "/responses", api(Responses)),
-        ("api.openai.com", "/v1//responses/", api(Responses)),
-        ("api.openai.com", "/v1/%72esponses", api(Responses)),
-        ("api.openai.com", "/v1/x/../responses", api(Responses)),
-        ("api.openai.com", "/v1/responses/compact", api(Compact)),
-        ("api.openai.com", "/v1/responses/resp_1", PASSED),
-        ("api.openai.com", "/v1/responses/input_tokens", api(CountTokens)),
-        ("api.openai.com", "/v1/embeddings", api(Embeddings)),
-        ("api.githubcopilot.com", "/embeddings", api(Embeddings)),
-        ("api.anthropic.com", "/v1/chat/completions", api(ChatCompletions)),
-        ("api.openai.com", "/v1/messages", PASSED),
-        ("chatgpt.com", "/backend-api/codex/responses", api(Responses)),
-        (
-            "chatgpt.com",
-            "/backend-api/codex/responses/compact",
-            api(Compact),
-        ),
-        ("chatgpt.com", "/backend-api/wham/usage", PASSED),
-        ("chatgpt.com", "/", PASSED),
-        (
-            "api.individual.githubcopilot.com",
-            "/chat/completions",
-            api(ChatCompletions),
-        ),
-        ("api.business.githubcopilot.com", "/responses", api(Responses)),
-        ("api.enterprise.githubcopilot.com", "/v1/messages", api(Messages)),
-        (
-            "proxy.individual.githubcopilot.com",
-            "/v1/engines/gpt-41-copilot/completions",
-            api(Completions),
-        ),
-        (
-            "proxy.individual.githubcopilot.com",
-            "/v1/engines/a/b/completions",
-            PASSED,
-        ),
-        ("api.githubcopilot.com", "/models", PASSED),
-        ("api.anthropic.com", "/v1/messages?beta=true", api(Messages)),
-        ("api.anthropic.com", "/v1/messages/count_tokens", api(CountTokens)),
-        ("api.anthropic.com", "/v1/messages/batches", PASSED),
-        ("api.anthropic.com", "/api/oauth/usage", PASSED),
-        ("llm.corp", "/v1/chat/completions", api(ChatCompletions)),
-        ("llm.corp", "/chat/completions", api(ChatCompletions)),
-        ("llm.corp", "/v1/messages", api(Messages)),
-        ("deep.corp", "/anthropic/v1/messages", api(Messages)),
-        ("demo.invalid", "/v1/messages", api(Messages)),
-        ("demo.invalid", "/responses", api(Responses)),
-        ("openai.com", "/v1/responses", None),
-    ];
     let registry = registry();
-    for (host, path, want) in cases {
+    for (host, path, want) in ASKED {
         let route = registry.route_origin(&Method::POST, host, 443, path);
-        assert_eq!(found(route.as_ref()), want, "{host}{path}");
+        assert_eq!(found(route.as_ref()), *want, "{host}{path}");
         if let Some(route) = route {
             assert_eq!(
                 route.target.to_string(),

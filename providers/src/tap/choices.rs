@@ -29,6 +29,33 @@ struct Said {
     finished: bool,
 }
 
+/// The members of a delta or message, read in the one pass over its chunk.
+#[derive(Clone, Copy, Debug, Default)]
+struct Delta<'a> {
+    content: Option<Json<'a>>,
+    refusal: Option<Json<'a>>,
+    reasoning: Option<Json<'a>>,
+    tool_calls: Option<Json<'a>>,
+    function_call: Option<Json<'a>>,
+}
+
+impl<'a> Delta<'a> {
+    fn read(&mut self, cursor: &mut Cursor<'a>) {
+        cursor.object(|cursor, key| match key {
+            b"content" => self.content = cursor.value(),
+            b"refusal" => self.refusal = cursor.value(),
+            // Some servers send the same text under two names.
+            b"reasoning_content" | b"reasoning" | b"reasoning_text" => {
+                let text = cursor.value().filter(|value| value.inner().is_some());
+                self.reasoning = text.or(self.reasoning);
+            }
+            b"tool_calls" => self.tool_calls = cursor.value(),
+            b"function_call" => self.function_call = cursor.value().filter(|value| !value.is_null()),
+            _ => {}
+        });
+    }
+}
+
 /// A tool call in the making.
 #[derive(Debug)]
 struct Slot {
@@ -71,10 +98,11 @@ impl Choices {
 
     fn choice(&mut self, cursor: &mut Cursor<'_>, found: &mut Found) {
         let mut choice = 0;
-        let [mut delta, mut text, mut reason] = [None; 3];
+        let [mut text, mut reason] = [None; 2];
+        let mut delta = Delta::default();
         cursor.object(|cursor, key| match key {
             b"index" => choice = cursor.value().and_then(Json::number).unwrap_or(0),
-            b"delta" | b"message" => delta = cursor.value().or(delta),
+            b"delta" | b"message" => delta.read(cursor),
             b"text" => text = cursor.value(),
             b"finish_reason" => reason = cursor.value().filter(|reason| !reason.is_null()),
             _ => {}
@@ -83,9 +111,7 @@ impl Choices {
         if text.is_some() {
             self.output(at, text, found);
         }
-        if let Some(delta) = delta {
-            self.delta(delta, (choice, at), found);
-        }
+        self.delta(delta, (choice, at), found);
         if let Some(said) = self.said.get_mut(at).filter(|_| reason.is_some()) {
             said.finished = true;
         }
@@ -125,27 +151,22 @@ impl Choices {
         }
     }
 
-    fn delta(&mut self, delta: Json<'_>, (choice, at): (u64, usize), found: &mut Found) {
-        let mut reasoning = None;
-        Cursor::new(delta.bytes()).object(|cursor, key| match key {
-            b"content" => self.content(cursor, at, found),
-            b"refusal" => self.output(at, cursor.value(), found),
-            // Some servers send the same text under two names.
-            b"reasoning_content" | b"reasoning" | b"reasoning_text" => {
-                reasoning = cursor
-                    .value()
-                    .filter(|value| value.inner().is_some())
-                    .or(reasoning);
-            }
-            b"tool_calls" => self.tool_calls(cursor, choice, found),
-            b"function_call" => {
-                if let Some(function) = cursor.value().filter(|value| !value.is_null()) {
-                    self.tool_call(choice, None, [None, None, Some(function), None], found);
-                }
-            }
-            _ => {}
-        });
-        self.think(at, reasoning, found);
+    fn delta(&mut self, delta: Delta<'_>, (choice, at): (u64, usize), found: &mut Found) {
+        if let Some(content) = delta.content {
+            self.content(content, at, found);
+        }
+        if delta.refusal.is_some() {
+            self.output(at, delta.refusal, found);
+        }
+        if delta.reasoning.is_some() {
+            self.think(at, delta.reasoning, found);
+        }
+        if let Some(calls) = delta.tool_calls {
+            self.tool_calls(calls, choice, found);
+        }
+        if delta.function_call.is_some() {
+            self.tool_call(choice, None, [None, None, delta.function_call, None], found);
+        }
     }
 
     fn think(&mut self, at: usize, piece: Option<Json<'_>>, found: &mut Found) {
@@ -157,10 +178,7 @@ impl Choices {
     }
 
     /// The answer's text: a string, or parts of which some are text and some thinking.
-    fn content(&mut self, cursor: &mut Cursor<'_>, at: usize, found: &mut Found) {
-        let Some(content) = cursor.value() else {
-            return;
-        };
+    fn content(&mut self, content: Json<'_>, at: usize, found: &mut Found) {
         if content.inner().is_some() {
             return self.output(at, Some(content), found);
         }
@@ -182,12 +200,9 @@ impl Choices {
         thinking.each(|part| self.think(at, part.member("text"), found));
     }
 
-    fn tool_calls(&mut self, cursor: &mut Cursor<'_>, choice: u64, found: &mut Found) {
+    fn tool_calls(&mut self, calls: Json<'_>, choice: u64, found: &mut Found) {
         let mut position = 0;
-        cursor.array(|cursor| {
-            let Some(call) = cursor.value() else {
-                return;
-            };
+        calls.each(|call| {
             let [index, id, of_type, function, custom] =
                 call.members(["index", "id", "type", "function", "custom"]);
             // A document's calls have no index, their place in the list stands for it.

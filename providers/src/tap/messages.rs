@@ -23,22 +23,45 @@ enum Block {
     },
 }
 
+/// The members of a delta, read in the one pass over its event.
+#[derive(Clone, Copy, Debug, Default)]
+struct Delta<'a> {
+    text: Option<Json<'a>>,
+    partial_json: Option<Json<'a>>,
+    thinking: Option<Json<'a>>,
+    stop_reason: Option<Json<'a>>,
+}
+
+impl<'a> Delta<'a> {
+    fn read(cursor: &mut Cursor<'a>) -> Delta<'a> {
+        let mut delta = Delta::default();
+        cursor.object(|cursor, key| match key {
+            b"text" => delta.text = cursor.value(),
+            b"partial_json" => delta.partial_json = cursor.value(),
+            b"thinking" => delta.thinking = cursor.value(),
+            b"stop_reason" => delta.stop_reason = cursor.value(),
+            _ => {}
+        });
+        delta
+    }
+}
+
 impl Messages {
     pub(super) fn event(&mut self, event: Event<'_>, found: &mut Found) {
         let mut cursor = Cursor::new(event.data);
         let [
             mut of_type,
             mut index,
-            mut delta,
             mut block,
             mut message,
             mut usage,
             mut error,
-        ] = [None; 7];
+        ] = [None; 6];
+        let mut delta = Delta::default();
         let is_object = cursor.object(|cursor, key| match key {
             b"type" => of_type = cursor.value(),
             b"index" => index = cursor.value(),
-            b"delta" => delta = cursor.value(),
+            b"delta" => delta = Delta::read(cursor),
             b"content_block" => block = cursor.value(),
             b"message" => message = cursor.value(),
             b"usage" => usage = cursor.value(),
@@ -67,7 +90,7 @@ impl Messages {
                 found.add_usage(usage);
             }
             b"message_delta" => {
-                found.set_finish(delta.and_then(|delta| delta.member("stop_reason")));
+                found.set_finish(delta.stop_reason);
                 found.add_usage(usage);
             }
             b"message_stop" => found.terminal = true,
@@ -85,17 +108,13 @@ impl Messages {
         }
     }
 
-    fn delta(&mut self, index: u64, delta: Option<Json<'_>>, found: &mut Found) {
-        let Some(delta) = delta else {
-            return;
-        };
-        let [mut text, mut partial_json, mut thinking] = [None; 3];
-        Cursor::new(delta.bytes()).object(|cursor, key| match key {
-            b"text" => text = cursor.value(),
-            b"partial_json" => partial_json = cursor.value(),
-            b"thinking" => thinking = cursor.value(),
-            _ => {}
-        });
+    fn delta(&mut self, index: u64, delta: Delta<'_>, found: &mut Found) {
+        let Delta {
+            text,
+            partial_json,
+            thinking,
+            ..
+        } = delta;
         if text.is_some() {
             return found.add_output(text);
         }

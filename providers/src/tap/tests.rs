@@ -1,196 +1,14 @@
-//! Golden replies, any chunking of them, and hostile bytes.
-//!
-//! A fixture is `fixtures/<kind>/<api>/<case>[.<status>].<sse|json>`; its facts are in `fixtures/snapshots`.
+//! Framing, bounds and estimates; whole replies are under `tests/golden`.
 
 use super::*;
-use crate::encoding::tests::encode;
-use proptest::prelude::*;
-use std::path::{Path, PathBuf};
 
-struct Fixture {
-    name: String,
-    api: Api,
-    status: u16,
-    content_type: &'static str,
-    body: Vec<u8>,
-}
-
-fn files(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        match path.extension().and_then(|end| end.to_str()) {
-            Some("sse" | "json") => found.push(path),
-            Some(_) => {}
-            None => files(&path, found),
-        }
-    }
-}
-
-fn fixtures() -> Vec<Fixture> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
-    let mut paths = Vec::new();
-    files(&root, &mut paths);
-    paths.sort();
-    let all: Vec<_> = paths
-        .iter()
-        .filter_map(|path| fixture(path, path.strip_prefix(&root).unwrap()))
-        .collect();
-    assert!(all.len() > 30, "the fixtures are there");
-    all
-}
-
-/// Folders that hold requests rather than replies are named otherwise and skipped.
-fn fixture(path: &Path, short: &Path) -> Option<Fixture> {
-    let api = Api::parse(path.parent()?.file_name()?.to_str()?)?;
-    let stem = path.file_stem()?.to_str()?;
-    let status = stem
-        .rsplit_once('.')
-        .map_or(200, |(_, status)| status.parse().unwrap());
-    let content_type = match path.extension()?.to_str()? {
-        "sse" => "text/event-stream; charset=utf-8",
-        _ => "application/json",
-    };
-    let name = short.to_str()?.replace(['/', '\\'], "-");
-    Some(Fixture {
-        name,
-        api,
-        status,
-        content_type,
-        body: std::fs::read(path).unwrap(),
-    })
-}
-
-fn everything() -> TapLimits {
-    TapLimits {
-        keep_output: true,
-        request_text: Some(400),
-        ..TapLimits::default()
-    }
-}
-
-fn read(
-    fixture: &Fixture,
-    encoding: Option<&str>,
-    body: &[u8],
-    sizes: &[usize],
-    limits: TapLimits,
-) -> ReplyFacts {
-    let head = ReplyHead {
-        status: fixture.status,
-        content_type: Some(fixture.content_type),
-        content_encoding: encoding,
-    };
-    let mut tap = Tap::new(fixture.api, &head, limits);
-    let mut rest = body;
-    for size in sizes {
-        let (chunk, tail) = rest.split_at((*size).min(rest.len()));
-        tap.push(chunk);
-        rest = tail;
-    }
-    tap.push(rest);
-    tap.finish(!fixture.name.contains("cut_off"))
-}
-
-#[test]
-fn replies_give_their_facts() {
-    let mut settings = insta::Settings::clone_current();
-    settings.set_snapshot_path("../../fixtures/snapshots");
-    settings.set_prepend_module_to_snapshot(false);
-    settings.set_omit_expression(true);
-    settings.bind(|| {
-        for fixture in fixtures() {
-            let facts = read(&fixture, None, &fixture.body, &[], everything());
-            insta::assert_debug_snapshot!(fixture.name.as_str(), facts);
-        }
-    });
-}
-
-#[test]
-fn output_is_kept_only_on_demand() {
-    for fixture in fixtures() {
-        let kept = read(
-            &fixture,
-            None,
-            &fixture.body,
-            &[],
-            TapLimits {
-                keep_output: true,
-                ..TapLimits::default()
-            },
-        );
-        let facts = read(&fixture, None, &fixture.body, &[], TapLimits::default());
-        assert_eq!(facts, ReplyFacts { output: None, ..kept }, "{}", fixture.name);
-    }
-}
-
-/// Feeds events one at a time and tells after which the tap saw output and the end.
-fn milestones(fixture: &Fixture) -> (Option<usize>, Option<usize>) {
+fn encoded(content_encoding: &str) -> Tap {
     let head = ReplyHead {
         status: 200,
-        content_type: Some(fixture.content_type),
-        content_encoding: None,
+        content_type: Some("text/event-stream"),
+        content_encoding: Some(content_encoding),
     };
-    let mut tap = Tap::new(fixture.api, &head, TapLimits::default());
-    let text = String::from_utf8(fixture.body.clone())
-        .unwrap()
-        .replace("\r\n", "\n");
-    let (mut output, mut end) = (None, None);
-    for (at, event) in text.split_inclusive("\n\n").enumerate() {
-        tap.push(event.as_bytes());
-        output = output.or(tap.saw_output().then_some(at));
-        end = end.or(tap.is_terminal().then_some(at));
-    }
-    (output, end)
-}
-
-#[test]
-fn first_output_and_end_are_seen_when_they_come() {
-    let cases = [
-        ("openai-chat_completions-text.sse", Some(1), Some(12)),
-        ("openai-chat_completions-tools.sse", Some(1), Some(13)),
-        ("openai-chat_completions-error_in_stream.sse", Some(0), None),
-        ("openai-chat_completions-cut_off.sse", Some(1), None),
-        ("copilot-chat_completions-claude.sse", Some(1), Some(4)),
-        ("copilot-completions-no_usage.sse", Some(0), Some(4)),
-        (
-            "openai-compatible-chat_completions-same_index_no_done.sse",
-            Some(0),
-            Some(1),
-        ),
-        ("openai-responses-everything.sse", Some(4), Some(34)),
-        ("openai-responses-incomplete.sse", Some(3), Some(5)),
-        ("openai-responses-failed.sse", None, Some(2)),
-        ("openai-responses-error_event.sse", None, None),
-        ("openai-responses-cut_off.sse", Some(5), None),
-        ("anthropic-messages-thinking_tools.sse", Some(3), Some(22)),
-        ("anthropic-messages-error_in_stream.sse", Some(2), None),
-        ("anthropic-messages-cut_off.sse", Some(3), None),
-    ];
-    let all = fixtures();
-    for (name, output, end) in cases {
-        let fixture = all.iter().find(|fixture| fixture.name == name).unwrap();
-        assert_eq!(milestones(fixture), (output, end), "{name}");
-    }
-}
-
-#[test]
-fn websocket_messages_are_events() {
-    let all = fixtures();
-    let fixture = all
-        .iter()
-        .find(|fixture| fixture.name == "openai-responses-unnamed_events.sse")
-        .unwrap();
-    let mut tap = Tap::of_events(Api::Responses, everything());
-    for line in fixture.body.split(|b| *b == b'\n') {
-        if let Some(data) = line.strip_prefix(b"data: ").filter(|data| *data != b"[DONE]") {
-            tap.push_event(data);
-        }
-    }
-    assert!(tap.is_terminal() && tap.saw_output());
-    assert_eq!(
-        tap.finish(false),
-        read(fixture, None, &fixture.body, &[], everything())
-    );
+    Tap::new(Api::Messages, &head, TapLimits::default())
 }
 
 #[test]
@@ -221,65 +39,6 @@ fn heads_choose_the_framing() {
                 "{content_type:?}"
             );
         }
-    }
-}
-
-#[test]
-fn estimates_fill_gaps_but_never_replace_reports() {
-    let all = fixtures();
-    let named = |name: &str| all.iter().find(|fixture| fixture.name == name).unwrap();
-    let silent = named("copilot-completions-no_usage.sse");
-    let facts = read(silent, None, &silent.body, &[], TapLimits::default());
-    assert_eq!((facts.usage, facts.usage_source), (None, UsageSource::Unknown));
-    let facts = read(silent, None, &silent.body, &[], everything());
-    let usage = facts.usage.unwrap();
-    assert_eq!(
-        (usage.input, usage.output, facts.usage_source),
-        (100, 6, UsageSource::Estimated)
-    );
-
-    let cut = named("anthropic-messages-cut_off.sse");
-    let facts = read(cut, None, &cut.body, &[], TapLimits::default());
-    assert_eq!(
-        (facts.usage.unwrap().output, facts.usage_source),
-        (5, UsageSource::Partial)
-    );
-    let facts = read(cut, None, &cut.body, &[], everything());
-    assert_eq!(
-        (facts.usage.unwrap().output, facts.usage_source),
-        (6, UsageSource::Partial)
-    );
-}
-
-#[test]
-fn limits_hold() {
-    let limits = TapLimits {
-        text: 4,
-        items: 1,
-        event: 4096,
-        body: 4096,
-        keep_output: true,
-        ..TapLimits::default()
-    };
-    for fixture in fixtures() {
-        let facts = read(&fixture, None, &fixture.body, &[], limits);
-        assert!(
-            facts.tool_calls.len() <= 1 && facts.thoughts.len() <= 1,
-            "{}",
-            fixture.name
-        );
-        let long = |text: &str| text.len() > 4;
-        assert!(
-            !facts.tool_calls.iter().any(|call| long(&call.arguments)),
-            "{}",
-            fixture.name
-        );
-        assert!(
-            !facts.thoughts.iter().any(|thought| long(&thought.text)),
-            "{}",
-            fixture.name
-        );
-        assert!(!facts.output.as_deref().is_some_and(long), "{}", fixture.name);
     }
 }
 
@@ -361,71 +120,120 @@ fn oversized_parts_are_noted() {
 }
 
 #[test]
-fn bad_encodings_are_noted_once() {
-    for (encoding, problem) in [
-        ("gzip", TapProblem::BadEncoding),
-        ("lzma", TapProblem::UnknownEncoding),
-    ] {
-        let head = ReplyHead {
-            status: 200,
-            content_type: Some("text/event-stream"),
-            content_encoding: Some(encoding),
-        };
-        let mut tap = Tap::new(Api::Messages, &head, TapLimits::default());
-        tap.push(b"data: plain after all\n\n");
+fn bad_encodings_are_noted_and_unknown_ones_read_as_they_are() {
+    let plain = b"event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n";
+    let cases = [
+        ("gzip", TapProblem::BadEncoding, false),
+        ("gzip, br", TapProblem::BadEncoding, false),
+        ("utf-8", TapProblem::UnknownEncoding, true),
+        ("lzma, gzip", TapProblem::UnknownEncoding, true),
+    ];
+    for (encoding, problem, complete) in cases {
+        let mut tap = encoded(encoding);
+        tap.push(plain);
         tap.push(b"data: more\n\n");
-        assert_eq!(tap.finish(true).problem, Some(problem), "{encoding}");
+        let facts = tap.finish(true);
+        assert_eq!(
+            (facts.problem, facts.complete),
+            (Some(problem), complete),
+            "{encoding}"
+        );
     }
 }
 
-fn any_sizes() -> impl Strategy<Value = Vec<usize>> {
-    prop_oneof![prop::collection::vec(1_usize..40, 0..400), Just(vec![1; 20_000])]
+/// How a stream that begins with these events is accounted when the client leaves, without and with an estimate.
+fn accounts(api: Api, events: &[&str]) -> [(UsageSource, Option<(u64, u64)>); 2] {
+    [None, Some(400)].map(|request_text| {
+        let limits = TapLimits {
+            request_text,
+            ..TapLimits::default()
+        };
+        let mut tap = Tap::of_events(api, limits);
+        events.iter().for_each(|event| tap.push_event(event.as_bytes()));
+        let facts = tap.finish(false);
+        (
+            facts.usage_source,
+            facts.usage.map(|usage| (usage.input, usage.output)),
+        )
+    })
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+const TEXT: &str =
+    r#"{"choices":[{"index":0,"delta":{"content":"twelve bytes"},"finish_reason":null}],"usage":null}"#;
+const STOP: &str = r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#;
+const USED: &str = r#"{"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":2,"total_tokens":9}}"#;
+const START: &str =
+    r#"{"type":"message_start","message":{"id":"m","usage":{"input_tokens":7,"output_tokens":1}}}"#;
+const BLOCK: &str = r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}"#;
+const WORDS: &str =
+    r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"twelve bytes"}}"#;
 
-    #[test]
-    fn any_chunking_gives_the_same_facts(sizes in any_sizes()) {
-        for fixture in fixtures() {
-            let whole = read(&fixture, None, &fixture.body, &[], everything());
-            prop_assert_eq!(read(&fixture, None, &fixture.body, &sizes, everything()), whole, "{}", fixture.name);
-        }
-    }
+#[test]
+fn usage_is_reported_partial_estimated_or_unknown_but_never_a_silent_zero() {
+    use UsageSource::{Estimated, Partial, Reported, Unknown};
+    let chat = Api::ChatCompletions;
+    let reported = (Reported, Some((7, 2)));
+    let estimated = (Estimated, Some((100, 3)));
+    let nothing = (Unknown, None);
+    assert_eq!(
+        accounts(chat, &[]),
+        [nothing, nothing],
+        "left before anything came"
+    );
+    assert_eq!(
+        accounts(chat, &[TEXT]),
+        [nothing, estimated],
+        "left before the usage"
+    );
+    assert_eq!(
+        accounts(chat, &[TEXT, STOP]),
+        [nothing, estimated],
+        "no usage at all"
+    );
+    assert_eq!(
+        accounts(chat, &[TEXT, STOP, USED]),
+        [reported, reported],
+        "left after the usage"
+    );
+    assert_eq!(
+        accounts(chat, &[TEXT, USED]),
+        [(Partial, Some((7, 2))), (Partial, Some((7, 3)))],
+        "left amid"
+    );
+    let half = r#"{"choices":[],"usage":{"completion_tokens":2}}"#;
+    assert_eq!(
+        accounts(chat, &[TEXT, STOP, half]),
+        [(Partial, Some((0, 2))), (Partial, Some((100, 3)))]
+    );
+    assert_eq!(
+        accounts(Api::Messages, &[START, BLOCK, WORDS]),
+        [(Partial, Some((7, 1))), (Partial, Some((7, 3)))]
+    );
+    assert_eq!(
+        accounts(Api::CountTokens, &[]),
+        [nothing, nothing],
+        "a count is never estimated"
+    );
+}
 
-    #[test]
-    fn any_chunking_of_encoded_replies_gives_the_same_facts(sizes in any_sizes(), at in 0_usize..4) {
-        let coding = ["gzip", "deflate", "br", "zstd"][at];
-        for fixture in fixtures() {
-            let whole = read(&fixture, None, &fixture.body, &[], everything());
-            let encoded = encode(coding, &fixture.body);
-            prop_assert_eq!(read(&fixture, Some(coding), &encoded, &sizes, everything()), whole, "{} {}", coding, fixture.name);
-        }
-    }
-
-    #[test]
-    fn damaged_replies_are_survived(flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..20), cut in any::<prop::sample::Index>()) {
-        for mut fixture in fixtures() {
-            for (at, byte) in &flips {
-                let at = at.index(fixture.body.len());
-                fixture.body[at] = *byte;
-            }
-            let body = &fixture.body[..cut.index(fixture.body.len())];
-            for limits in [everything(), TapLimits { text: 2, items: 1, event: 300, body: 300, ..everything() }] {
-                let facts = read(&fixture, None, body, &[7, 100], limits);
-                prop_assert!(facts.tool_calls.len() <= limits.items);
-            }
-        }
-    }
-
-    #[test]
-    fn any_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..400), encoding in prop::option::of("gzip|deflate|br|zstd")) {
-        for api in Api::ALL {
-            let head = ReplyHead { status: 500, content_type: None, content_encoding: encoding.as_deref() };
-            let mut tap = Tap::new(api, &head, everything());
-            tap.push(&bytes);
-            tap.push_event(&bytes);
-            let _ = tap.finish(false);
-        }
+#[test]
+fn reports_that_say_nothing_are_none() {
+    let counts = r#"{"prompt_tokens":7,"completion_tokens":2,"total_tokens":9}"#;
+    for odd in [
+        "{}",
+        "7",
+        "[]",
+        r#"{"prompt_tokens":"7"}"#,
+        r#"{"prompt_tokens":0,"completion_tokens":0}"#,
+    ] {
+        let event = USED.replace(counts, odd);
+        assert_eq!(
+            accounts(Api::ChatCompletions, &[TEXT, STOP, &event]),
+            [
+                (UsageSource::Unknown, None),
+                (UsageSource::Estimated, Some((100, 3)))
+            ],
+            "{odd}"
+        );
     }
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bridged::config::{Problems, Source, Span, address};
+use bridged::serve;
 use certs::LeafName;
 
 use super::{CaFile, Config, DoorCertificate, ProxyFile, TlsConfig, TlsFile, TunnelPolicy};
@@ -44,6 +45,12 @@ impl Config {
                 .unwrap_or_else(|| BTreeSet::from([80, 443])),
             guard: guard(&proxy.allow_private, problems),
             tunnel_idle: span(proxy.tunnel_idle, 600, "proxy.tunnel-idle", problems),
+            client_idle: span(
+                proxy.client_idle,
+                serve::IDLE.as_secs(),
+                "proxy.client-idle",
+                problems,
+            ),
             // A head is one packet; even the slowest network delivers it in this time.
             head_timeout: span(proxy.head_timeout, 10, "proxy.head-timeout", problems),
             // Two sockets each, against the usual limit of file descriptors.
@@ -230,7 +237,7 @@ mod tests {
         for text in [
             "",
             "tunnel = \"deny\"\nallow-hosts = [\"github.com\", \"*.github.com\", \"192.0.2.1\"]",
-            "deny-hosts = [\"*.example.com\"]\nmax-tunnels = 1\nhead-timeout = \"1s\"",
+            "deny-hosts = [\"*.example.com\"]\nmax-tunnels = 1\nhead-timeout = \"1s\"\nclient-idle = \"1h\"",
             "upstream-proxy = \"http://u:p@proxy.corp:3128\"\nno-proxy = [\"*.internal\", \"10.0.0.0/8\"]",
             "upstream-proxy = \"https://proxy.corp\"\nupstream-proxy-ca = \"a.pem\"",
             "[proxy.tls]",
@@ -252,6 +259,7 @@ mod tests {
             ("max-tunnels = 0", "proxy: "),
             ("head-timeout = \"0s\"", "proxy.head-timeout: must be longer"),
             ("tunnel-idle = \"0m\"", "proxy.tunnel-idle: must be longer"),
+            ("client-idle = \"0s\"", "proxy.client-idle: must be longer"),
             (
                 "upstream-proxy = \"https://u:hunter2@proxy\"\nupstream-proxy-ca = \"b.pem\"",
                 "b.pem is not a file",

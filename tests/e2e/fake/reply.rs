@@ -20,6 +20,7 @@ pub(crate) struct Reply {
     headers: Vec<(&'static str, &'static str)>,
     frames: Vec<Bytes>,
     gate: Option<Gate>,
+    head: Option<Arc<Semaphore>>,
 }
 
 impl Reply {
@@ -30,6 +31,7 @@ impl Reply {
             headers: vec![("content-type", "application/json")],
             frames: vec![Bytes::from_static(body)],
             gate: None,
+            head: None,
         }
     }
 
@@ -44,6 +46,7 @@ impl Reply {
             headers,
             frames: events(body),
             gate: None,
+            head: None,
         }
     }
 
@@ -68,6 +71,19 @@ impl Reply {
         };
         self.gate = Some(gate.clone());
         (self, gate)
+    }
+
+    /// Without a head until the semaphore has a permit for it.
+    pub(crate) fn held(mut self) -> (Self, Arc<Semaphore>) {
+        let head = Arc::new(Semaphore::new(0));
+        self.head = Some(Arc::clone(&head));
+        (self, head)
+    }
+
+    pub(super) async fn wait_for_its_head(&self) {
+        if let Some(head) = &self.head {
+            head.acquire().await.unwrap().forget();
+        }
     }
 
     /// The body's frames.

@@ -20,6 +20,7 @@ pub(super) struct Head {
     pub(super) value: Short,
     pub(super) field: Field,
     pub(super) http10: bool,
+    pub(super) connect: bool,
     length: Option<u64>,
     chunked: bool,
     host: bool,
@@ -77,7 +78,8 @@ impl Head {
 
     /// What follows the head.
     pub(super) fn framing(&self) -> Result<Framing, Fault> {
-        if !self.host && !self.http10 {
+        // A CONNECT has its target elsewhere; some clients send nothing else.
+        if !self.host && !self.http10 && !self.connect {
             return Err(Fault::HostMissing);
         }
         match (self.length, self.chunked) {

@@ -4,7 +4,7 @@ use super::*;
 
 /// The verdict on bytes that come in one portion.
 fn judge(bytes: &[u8]) -> Result<(), Stop> {
-    Inspector::new().follow(bytes)
+    Inspector::new(Connects::Refuse).follow(bytes).map(drop)
 }
 
 fn fault(text: &str) -> Option<Fault> {
@@ -196,7 +196,7 @@ fn a_fault_comes_before_its_head_is_complete() {
 
 #[test]
 fn a_head_is_open_from_its_first_byte_to_its_end() {
-    let mut inspector = Inspector::new();
+    let mut inspector = Inspector::new(Connects::Refuse);
     assert_eq!(inspector.open_head(), None);
     for (portion, want) in [
         ("G", Some(1)),
@@ -211,17 +211,36 @@ fn a_head_is_open_from_its_first_byte_to_its_end() {
     }
 }
 
+#[test]
+fn what_follows_a_connect_waits_for_its_verdict() {
+    let connect = "CONNECT a:443 HTTP/1.1\r\n\r\n";
+    let next = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    let mut inspector = Inspector::new(Connects::Judge);
+    let both = [connect, next].concat();
+    assert_eq!(inspector.follow(both.as_bytes()), Ok(connect.len()));
+    assert_eq!(inspector.follow(b"\x16\x03"), Ok(0));
+    assert!(inspector.awaits_verdict());
+    inspector.refuse_connect();
+    assert_eq!(inspector.follow(next.as_bytes()), Ok(next.len()));
+    assert!(inspector.is_between_requests());
+    let stop = inspector.follow(b"\x16\x03").unwrap_err();
+    assert_eq!((stop.at, stop.fault), (0, Fault::RequestLine));
+}
+
 /// The verdict, with the place counted from the first byte of all.
 fn in_portions(bytes: &[u8], cuts: &[usize]) -> Result<(), Stop> {
-    let mut inspector = Inspector::new();
+    let mut inspector = Inspector::new(Connects::Refuse);
     let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut % (bytes.len() + 1)).collect();
     cuts.extend([0, bytes.len()]);
     cuts.sort_unstable();
     for pair in cuts.windows(2) {
-        inspector.follow(&bytes[pair[0]..pair[1]]).map_err(|stop| Stop {
-            at: stop.at + pair[0],
-            ..stop
-        })?;
+        inspector
+            .follow(&bytes[pair[0]..pair[1]])
+            .map(drop)
+            .map_err(|stop| Stop {
+                at: stop.at + pair[0],
+                ..stop
+            })?;
     }
     Ok(())
 }

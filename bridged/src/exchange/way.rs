@@ -1,0 +1,175 @@
+//! The way of an AI call: which instance, with whose credential, and with the leave of its breakers.
+//!
+//! `find` admits a call before anything is recorded or sent; `again`, `another_key` and `elsewhere` prepare the next
+//! attempt. Invariant: a call leaves its instance only with the other's own key, and only if it had a key of the
+//! gateway's before.
+
+use http::HeaderMap;
+use providers::{Api, Endpoint, Route, Target, Transport};
+
+use super::call::Call;
+use crate::app::Providers;
+use crate::breaker::Permit;
+use crate::credential::{self, Credential};
+use crate::record::CredentialKind;
+use crate::refusal::Refusal;
+use crate::upstream::{CallWatch, Upstream, UpstreamError};
+
+/// Where a call goes, and how.
+#[derive(Debug)]
+pub(super) struct Way<'a> {
+    pub(super) upstream: &'a Upstream,
+    pub(super) target: Target,
+    pub(super) credential: Credential,
+    /// `None` where there is nothing to break: the instance is simulated.
+    pub(super) leave: Option<Leave>,
+    providers: &'a Providers,
+    api: Api,
+    model: Option<String>,
+    /// The path below the base URL of the instance that was asked, with its query.
+    path: String,
+    /// The instances still to be tried in its place.
+    others: std::slice::Iter<'a, String>,
+}
+
+/// The leave of the breakers to send one request.
+#[derive(Debug)]
+pub(super) struct Leave {
+    pub(super) instance: Permit,
+    pub(super) call: CallWatch,
+}
+
+/// Finds a call's way, and puts the credential for it into its headers.
+pub(super) fn find<'a>(
+    providers: &'a Providers,
+    upstream: &'a Upstream,
+    (route, api): (&Route, Api),
+    call: &mut Call,
+) -> Result<Way<'a>, Refusal> {
+    let headers = &mut call.parts.headers;
+    let model = call.inspection.model.clone();
+    let chosen = credential::choose(upstream, headers, call.mode);
+    // The instance has keys and none can be used: another may have one.
+    let (credential, refused) = match chosen {
+        Ok(credential) => (credential, None),
+        Err(refusal @ (Refusal::KeysResting { .. } | Refusal::KeysRejected { .. })) => {
+            (Credential::of(CredentialKind::Central), Some(refusal))
+        }
+        Err(refusal) => return Err(refusal),
+    };
+    let mut way = Way {
+        upstream,
+        target: route.target.clone(),
+        credential,
+        leave: None,
+        providers,
+        api,
+        model,
+        path: below_base(upstream, &route.target.path_and_query).to_owned(),
+        others: upstream.fallback.iter(),
+    };
+    let model = way.model.as_deref();
+    credential::check_quota(upstream, headers, model, &mut way.credential)?;
+    let admitted = match refused {
+        Some(refusal) => Err(refusal),
+        None => way.again(),
+    };
+    match admitted {
+        Ok(()) => Ok(way),
+        Err(_) if way.elsewhere(headers) => Ok(way),
+        Err(refusal) => Err(refusal),
+    }
+}
+
+impl<'a> Way<'a> {
+    /// Asks the breakers for leave to send on this way.
+    pub(super) fn again(&mut self) -> Result<(), Refusal> {
+        self.leave = self.ask(self.upstream)?;
+        Ok(())
+    }
+
+    /// Takes the instance's next key.
+    pub(super) fn another_key(&mut self, headers: &mut HeaderMap) -> Result<(), Refusal> {
+        self.credential.change(self.upstream, headers)?;
+        self.again()
+    }
+
+    /// Goes to the next instance that may answer in this one's place; whether there is one.
+    pub(super) fn elsewhere(&mut self, headers: &mut HeaderMap) -> bool {
+        if self.credential.kind != CredentialKind::Central {
+            return false;
+        }
+        while let Some(name) = self.others.next() {
+            if self.move_to(name, headers).is_some() {
+                tracing::info!(provider = %self.upstream.name, "a call falls back");
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Whether any attempt can follow a failed one.
+    pub(super) fn has_more(&self) -> bool {
+        self.retries() > 0 || self.credential.kind == CredentialKind::Central
+    }
+
+    /// How often the instance may be asked again after it has failed.
+    pub(super) fn retries(&self) -> u32 {
+        let retry = &self.upstream.retry;
+        match self.credential.kind {
+            CredentialKind::Central => retry.attempts,
+            _ if retry.byok => retry.attempts,
+            _ => 0,
+        }
+    }
+
+    fn move_to(&mut self, name: &str, headers: &mut HeaderMap) -> Option<()> {
+        let registry = &self.providers.registry;
+        let route = registry
+            .route_named(&http::Method::POST, name, &self.path)
+            .ok()
+            .filter(|route| route.endpoint == Endpoint::Bridged(self.api))?;
+        let upstream = self.providers.upstream(route.index)?;
+        // The breakers first: a key that is put in must not be left there for another instance.
+        let leave = self.ask(upstream).ok()?;
+        let credential = credential::move_to(upstream, headers).ok()?;
+        self.upstream = upstream;
+        self.target = route.target;
+        self.credential = credential;
+        self.leave = leave;
+        Some(())
+    }
+
+    fn ask(&self, upstream: &Upstream) -> Result<Option<Leave>, Refusal> {
+        if upstream.instance.kind.transport() == Transport::Simulated {
+            return Ok(None);
+        }
+        let refused = |model: Option<&str>, wait| Refusal::CircuitOpen {
+            provider: upstream.name.to_string(),
+            model: model.map(str::to_owned),
+            wait,
+        };
+        let model = self.model.as_deref();
+        let call = upstream
+            .health
+            .admit_call(self.api, model)
+            .map_err(|wait| refused(model.or(Some("unknown")), wait))?;
+        let instance = upstream.admit().map_err(|error| match error {
+            UpstreamError::Open { wait } => refused(None, wait),
+            error => Refusal::Upstream {
+                provider: upstream.name.to_string(),
+                error,
+            },
+        })?;
+        Ok(Some(Leave { instance, call }))
+    }
+}
+
+/// What of a path lies below the instance's base URL.
+fn below_base<'a>(upstream: &Upstream, path_and_query: &'a str) -> &'a str {
+    let base = upstream.instance.base_url.path.as_str();
+    path_and_query
+        .strip_prefix(base)
+        .filter(|rest| rest.starts_with('/'))
+        .unwrap_or(path_and_query)
+}

@@ -1,0 +1,153 @@
+//! Who calls over a socket: what its handshake told, and how one call is admitted and put on record.
+//!
+//! In comes a `response.create` that has been read; out comes its open record, or a refusal that becomes an error
+//! event on the socket. A call has an id of its own and shares the handshake's request id.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::Request;
+use providers::{Api, Client, ErrorShape, Inspection, Limits, Route};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::app::{App, Providers};
+use crate::clock::Micros;
+use crate::credential::Credential;
+use crate::exchange::{self, Exchange};
+use crate::identity::Identity;
+use crate::record::{CredentialKind, Mode, Recording};
+use crate::refusal::Refusal;
+
+/// Responses that may be under way on one socket.
+const RESPONSES: usize = 256;
+
+/// Who calls over a socket.
+#[derive(Debug)]
+pub(super) struct Caller {
+    pub(super) app: Arc<App>,
+    providers: Arc<Providers>,
+    index: usize,
+    path: String,
+    mode: Mode,
+    identity: Identity,
+    connect_id: Option<Uuid>,
+    request_id: Uuid,
+    user_agent: Option<String>,
+    client: Client,
+    credential: (CredentialKind, String),
+    shape: ErrorShape,
+}
+
+/// When a call's message began.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Arrival {
+    at: Instant,
+    date: Micros,
+}
+
+impl Caller {
+    /// The sender of a handshake.
+    pub(super) fn new(
+        app: &Arc<App>,
+        providers: &Arc<Providers>,
+        route: &Route,
+        exchange: &Exchange,
+        credential: &Credential,
+    ) -> Caller {
+        let headers = exchange.request.headers();
+        let upstream = providers.upstream(route.index);
+        Caller {
+            app: app.clone(),
+            providers: providers.clone(),
+            index: route.index,
+            path: route.target.path_and_query.clone(),
+            mode: exchange.mode(),
+            identity: exchange.identity.clone(),
+            connect_id: exchange.connect_id,
+            request_id: exchange.request_id,
+            user_agent: exchange::user_agent(headers),
+            client: providers::detect(headers),
+            credential: (credential.kind, credential.hint.clone()),
+            shape: upstream.map_or(ErrorShape::OpenAi, |upstream| {
+                upstream.instance.kind.error_shape(route.endpoint)
+            }),
+        }
+    }
+
+    /// Now, as the beginning of a call.
+    pub(super) fn arrival(&self) -> Arrival {
+        Arrival {
+            at: Instant::now(),
+            date: self.app.clock.micros(),
+        }
+    }
+
+    /// What a call asks. A response over a socket is always streamed.
+    pub(super) fn inspect(&self, message: &[u8]) -> Inspection {
+        let mut inspection = providers::inspect(Api::Responses, &self.path, message, &Limits::default());
+        inspection.stream = true;
+        inspection
+    }
+
+    /// Decides whether a call may be made; asked once for each `response.create`, before it is recorded. `open` is
+    /// how many responses are under way on the socket.
+    ///
+    /// # Errors
+    /// It may not.
+    pub(super) fn admit(&self, _asked: &Inspection, open: usize) -> Result<(), Refusal> {
+        if open >= RESPONSES {
+            return Err(Refusal::TooManyResponses { limit: RESPONSES });
+        }
+        Ok(())
+    }
+
+    /// Puts the start of a call on record; in strict durability it is committed then.
+    ///
+    /// # Errors
+    /// It cannot be recorded and must not be made.
+    pub(super) async fn record(
+        &self,
+        inspection: Inspection,
+        arrival: Arrival,
+        message: Bytes,
+    ) -> Result<Recording, Refusal> {
+        let upstream = self
+            .providers
+            .upstream(self.index)
+            .ok_or(Refusal::UnknownProvider)?;
+        let (parts, ()) = Request::new(()).into_parts();
+        let mut call = exchange::Call {
+            id: Uuid::now_v7(),
+            api: Api::Responses,
+            arrived: arrival.at,
+            date: arrival.date,
+            mode: self.mode,
+            identity: self.identity.clone(),
+            connect_id: self.connect_id,
+            request_id: self.request_id,
+            user_agent: self.user_agent.clone(),
+            client: self.client.clone(),
+            inspection,
+            parts,
+            body: message,
+        };
+        let (kind, hint) = self.credential.clone();
+        let credential = Credential::shown(kind, hint);
+        // Boxed: it lives only while a call begins, and sockets are many.
+        Box::pin(exchange::record(&self.app, upstream, &mut call, &credential)).await
+    }
+
+    /// The error event that answers a refused call; counted and logged.
+    pub(super) fn refuse(&self, refusal: &Refusal, lane: Option<&str>) -> Vec<u8> {
+        self.app.metrics.refused(refusal.code());
+        tracing::info!(
+            request = %self.request_id,
+            reason = refusal.code(),
+            status = refusal.status(),
+            error = refusal as &dyn std::error::Error,
+            "call on a WebSocket refused"
+        );
+        refusal.event(self.shape, self.request_id, lane)
+    }
+}
