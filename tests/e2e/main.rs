@@ -37,6 +37,8 @@ mod forward;
 mod framing;
 mod handshake;
 mod harness;
+#[path = "../interop/mod.rs"]
+mod interop;
 mod keys;
 mod pace;
 mod page;
