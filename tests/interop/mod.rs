@@ -109,7 +109,7 @@ fn node() -> PathBuf {
             }
         }
     });
-    installed("node/node-24")
+    installed("runtime/node_modules/.bin/node")
 }
 
 async fn started() -> (FakeProvider, Gateway) {

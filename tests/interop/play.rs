@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Mutex;
 
 use ::bytes::Bytes;
+use serde_json::{Value, json};
 
 use crate::cases;
 use crate::fake::{FakeProvider, Offers, Reply, Seen};
@@ -80,6 +81,62 @@ impl Api {
     /// The API with this name in records.
     pub(crate) fn named(name: &str) -> &'static Self {
         APIS.iter().find(|api| api.name == name).unwrap()
+    }
+
+    /// Its host in proxy mode.
+    pub(crate) fn host(&self) -> &'static str {
+        self.tools.host
+    }
+
+    /// Its path.
+    pub(crate) fn path(&self) -> &'static str {
+        self.path
+    }
+
+    /// The header that carries a key.
+    pub(crate) fn key_header(&self, key: &str) -> (&'static str, String) {
+        self.tools.key_header(key)
+    }
+
+    /// A request as someone writes it who has no SDK.
+    pub(crate) fn request(&self, prompt: &str, stream: bool) -> Value {
+        let messages = json!([{"role": "user", "content": prompt}]);
+        match self.name {
+            "responses" => json!({"model": "gpt-5.2", "input": prompt, "stream": stream}),
+            "messages" => {
+                json!({"model": "claude-sonnet-5", "max_tokens": 1024, "messages": messages, "stream": stream})
+            }
+            _ if stream => json!({
+                "model": "gpt-5.2", "messages": messages, "stream": true, "stream_options": {"include_usage": true},
+            }),
+            _ => json!({"model": "gpt-5.2", "messages": messages}),
+        }
+    }
+
+    /// The text in a reply that someone reads who has no SDK: whole, or in events.
+    pub(crate) fn text_of(&self, reply: &str) -> String {
+        if let Ok(whole) = serde_json::from_str::<Value>(reply) {
+            let at = match self.name {
+                "responses" => "/output/0/content/0/text",
+                "messages" => "/content/0/text",
+                _ => "/choices/0/message/content",
+            };
+            return whole
+                .pointer(at)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned();
+        }
+        let events = reply.lines().filter_map(|line| line.strip_prefix("data: "));
+        let events = events.filter_map(|event| serde_json::from_str::<Value>(event).ok());
+        let at = match self.name {
+            "responses" => "/delta",
+            "messages" => "/delta/text",
+            _ => "/choices/0/delta/content",
+        };
+        events
+            .filter_map(|event| Some(event.pointer(at)?.as_str()?.to_owned()))
+            .collect()
     }
 
     fn play(&self, fake: &FakeProvider) {

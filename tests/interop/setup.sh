@@ -30,7 +30,6 @@ if ! cmp -s "$here/node/package-lock.json" "$target/node/installed.json"; then
     platform=$(node -p 'process.platform + "-" + process.arch')
     (cd "$runtime" && echo '{"private":true}' >package.json &&
         npm install --no-audit --no-fund --loglevel=error "node-$platform@$node_version")
-    ln -sf "../runtime/node_modules/node-$platform/bin/node" "$target/node/node-24"
     cp "$here/node/package-lock.json" "$target/node/installed.json"
 fi
 echo "$target"
