@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::failure::Failure;
 use crate::gateway::Gateway;
 use crate::running::Running;
-use crate::{config, data_dir, env};
+use crate::{config, data_dir, env, reload};
 
 pub(crate) async fn run(globals: &Globals, options: &ServeOptions) -> Result<(), Failure> {
     let config = config::load(globals)?;
@@ -21,12 +21,7 @@ pub(crate) async fn run(globals: &Globals, options: &ServeOptions) -> Result<(),
     if let Some(path) = &options.ready_file {
         running.write(path)?;
     }
-    while signals.next().await == Signal::Reload {
-        match gateway.reload_ca(&config) {
-            Ok(()) => tracing::info!("the CA was read again"),
-            Err(failure) => tracing::error!(%failure, "the CA could not be read again; the old one stays"),
-        }
-    }
+    reload::until_end(&gateway, globals, &mut signals).await;
     signals.end_on_next();
     tracing::info!("stopping: requests in flight may end; a second signal ends at once");
     gateway.stop().await;

@@ -14,6 +14,7 @@ pub mod client;
 pub mod edit;
 pub mod encoding;
 pub mod error;
+pub mod estimate;
 pub mod inspect;
 pub mod instance;
 mod json;
@@ -29,12 +30,14 @@ mod stored;
 pub mod tap;
 mod text;
 pub mod throttle;
+pub mod usage_chunk;
 
 pub use api::{Api, Endpoint};
 pub use client::{Client, detect};
 pub use edit::{BodyEdit, include_usage};
 pub use encoding::{DecodeError, StreamDecoder, decode_body};
 pub use error::{ErrorFacts, ErrorShape, error_body, error_frame};
+pub use estimate::text_length;
 pub use inspect::{InspectProblem, Inspection, Limits, ToolResult, inspect};
 pub use instance::{
     BaseUrl, BaseUrlError, HostClaim, HostClaimError, Instance, ProviderName, ProviderNameError, Scheme,
@@ -50,3 +53,4 @@ pub use tap::{
     ReplyError, ReplyFacts, ReplyHead, Tap, TapLimits, TapProblem, Thought, ThoughtSource, ToolCall,
     ToolKind, Usage, UsageSource,
 };
+pub use usage_chunk::UsageChunkFilter;

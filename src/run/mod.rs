@@ -38,7 +38,7 @@ pub(crate) async fn run(globals: &Globals, options: &RunOptions) -> Result<(), F
             "the gateway"
         };
         eprintln!("causeway: {kind} at {} (process {})", running.proxy, running.pid);
-        eprintln!("causeway: records in {}", config.bridge.database.display());
+        eprintln!("causeway: data in {}", running.data_dir.display());
         for (name, value) in &variables {
             eprintln!("causeway: {name}={}", environment::shown(value));
         }

@@ -2,6 +2,7 @@
 //! and with their end before the client sees it. Nothing on the wire tells that somebody reads along.
 
 mod ends;
+mod governed;
 mod wire;
 
 use std::io::{BufRead as _, BufReader};

@@ -126,7 +126,9 @@ async fn check_session(gateway: &Gateway) {
         session["id"].as_str().unwrap()
     );
     let calls = gateway.list(&of_session).await;
-    let served = calls.iter().filter(|call| call["usage"][0]["output"].as_u64() > Some(0));
+    let served = calls
+        .iter()
+        .filter(|call| call["usage"][0]["output"].as_u64() > Some(0));
     assert_eq!(served.count(), 2, "{calls:#?}");
     let names: Vec<_> = calls
         .iter()

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::stored::stored_enum;
 
 /// What a reply said.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReplyFacts {
     /// The provider's id of the reply.
     pub response_id: Option<String>,
@@ -25,14 +27,14 @@ pub struct ReplyFacts {
     pub output: Option<String>,
     /// An error in the stream, or an error body.
     pub error: Option<ReplyError>,
-    /// The first thing the tap could not read.
+    /// The gravest thing that kept the tap from reading all.
     pub problem: Option<TapProblem>,
     /// Whether the reply reached the provider's own end.
     pub complete: bool,
 }
 
 /// Tokens of one reply; the counts do not overlap, except that `output` includes `reasoning`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// Input tokens that were neither read from a cache nor written to one.
     pub input: u64,
@@ -66,7 +68,7 @@ stored_enum! {
 }
 
 /// A tool that the model called.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToolCall {
     /// The id by which a later request answers it.
     pub id: String,
@@ -97,7 +99,7 @@ stored_enum! {
 }
 
 /// A piece of the model's thinking.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Thought {
     /// Its text.
     pub text: String,
@@ -118,7 +120,7 @@ stored_enum! {
 }
 
 /// An error that the provider reported in the stream or as the body.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReplyError {
     /// The provider's type or code of it.
     pub kind: String,
@@ -126,8 +128,8 @@ pub struct ReplyError {
     pub message: String,
 }
 
-/// What a tap could not read; the reply itself is not affected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a tap could not read, the least grave first; the reply itself is not affected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum TapProblem {
     /// An event or body that is not the JSON expected; it was skipped.

@@ -52,9 +52,9 @@ impl Found {
         }
     }
 
-    /// Notes the first problem.
+    /// Notes a problem. The gravest stays, not the first: which comes first depends on how the bytes are cut.
     pub(super) fn note(&mut self, problem: TapProblem) {
-        self.facts.problem.get_or_insert(problem);
+        self.facts.problem = self.facts.problem.max(Some(problem));
     }
 
     pub(super) fn set_id(&mut self, id: Option<Json<'_>>) {

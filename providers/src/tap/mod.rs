@@ -10,7 +10,7 @@ mod facts;
 mod found;
 mod messages;
 mod responses;
-mod sse;
+pub(crate) mod sse;
 mod tally;
 #[cfg(test)]
 mod tests;

@@ -120,6 +120,20 @@ fn oversized_parts_are_noted() {
 }
 
 #[test]
+fn the_gravest_problem_is_noted_however_the_bytes_are_cut() {
+    let body = [b"data: ".as_slice(), &[b'x'; 500], b"\n\ndata: {no json\n\n"].concat();
+    for size in [1, 42, 10_000] {
+        let limits = TapLimits {
+            event: 300,
+            ..TapLimits::default()
+        };
+        let mut tap = Tap::of_events(Api::Responses, limits);
+        body.chunks(size).for_each(|chunk| tap.push(chunk));
+        assert_eq!(tap.finish(true).problem, Some(TapProblem::TooLarge), "by {size}");
+    }
+}
+
+#[test]
 fn bad_encodings_are_noted_and_unknown_ones_read_as_they_are() {
     let plain = b"event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n";
     let cases = [

@@ -50,6 +50,21 @@ impl Reply {
         }
     }
 
+    /// A stream of events in one piece, under a content encoding.
+    pub(crate) fn encoded(body: Vec<u8>, encoding: &'static str) -> Self {
+        let headers = vec![
+            ("content-type", "text/event-stream"),
+            ("content-encoding", encoding),
+        ];
+        Self {
+            status: 200,
+            headers,
+            frames: vec![body.into()],
+            gate: None,
+            head: None,
+        }
+    }
+
     /// With another status.
     pub(crate) fn status(mut self, status: u16) -> Self {
         self.status = status;

@@ -12,7 +12,9 @@ TOOLS = [{"type": "function", "function": {"name": "get_weather", "parameters": 
 def scenarios(model):
     def ask(prompt, **more):
         messages = more.pop("messages", [{"role": "user", "content": prompt}])
-        return litellm.completion(model=model, messages=messages, max_tokens=1024, timeout=20, num_retries=2, **more)
+        # Its default retries come at once, whatever Retry-After says.
+        more |= {"num_retries": 2, "retry_strategy": "exponential_backoff_retry", "timeout": 20}
+        return litellm.completion(model=model, messages=messages, max_tokens=1024, **more)
 
     def text(prompt):
         return {"text": ask(prompt).choices[0].message.content}
