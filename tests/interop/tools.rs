@@ -61,7 +61,7 @@ const CURL: [(&str, &[&str]); 5] = [
 
 #[tokio::test(flavor = "multi_thread")]
 async fn curl_works() {
-    let Some(version) = version("curl", &["--version"], 1).await else {
+    let Some(version) = version("curl", "--version").await else {
         return;
     };
     for mode in [Mode::Proxy, Mode::BaseUrl] {
@@ -90,9 +90,7 @@ async fn curl_works() {
         for (api, scenarios) in &played {
             understood(&tag, api, scenarios);
             let calls = records::check(&gateway, &fake, &tag, mode, api, scenarios).await;
-            rows.push(table::Row::new(
-                "curl", &version, mode, api.name, scenarios, calls,
-            ));
+            rows.push(table::Row::new("curl", version, mode, api.name, scenarios, calls));
         }
         table::documented(&rows);
     }
@@ -109,7 +107,7 @@ fn result(api: &Api, scenario: &str, output: &Output) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_http_client_of_java_works() {
-    let Some(version) = version("java", &["--version"], 1).await else {
+    let Some(version) = version("java", "--version").await else {
         return;
     };
     let (fake, gateway) = started().await;
@@ -160,7 +158,7 @@ async fn the_http_client_of_java_works() {
     let calls = records::check(&gateway, &fake, tag, Mode::Proxy, api, &scenarios).await;
     table::documented(&[table::Row::new(
         "Java HTTP client",
-        &version,
+        version,
         Mode::Proxy,
         api.name,
         &scenarios,
@@ -170,7 +168,7 @@ async fn the_http_client_of_java_works() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn openssl_works() {
-    let Some(version) = version("openssl", &["version"], 1).await else {
+    let Some(version) = version("openssl", "version").await else {
         return;
     };
     let (fake, gateway) = started().await;
@@ -214,7 +212,7 @@ async fn openssl_works() {
     let calls = records::check(&gateway, &fake, tag, Mode::Proxy, api, &scenarios).await;
     table::documented(&[table::Row::new(
         "openssl s_client",
-        &version,
+        version,
         Mode::Proxy,
         api.name,
         &scenarios,
@@ -222,12 +220,9 @@ async fn openssl_works() {
     )]);
 }
 
-/// The major version of a program: its patches differ from system to system.
-async fn version(program: &str, arguments: &[&str], word: usize) -> Option<String> {
+/// What stands for the version of a program that the system brings, if it brings it.
+async fn version(program: &str, argument: &str) -> Option<&'static str> {
     let mut command = clients::bare(program);
-    command.args(arguments);
-    let output = clients::run(command).await?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let number = text.split_whitespace().nth(word)?;
-    Some(format!("{}.x", number.split('.').next()?))
+    command.arg(argument);
+    clients::run(command).await.map(|_| "the system's")
 }
