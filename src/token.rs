@@ -73,7 +73,7 @@ fn print(lines: &[TokenLine], json: bool) {
         println!("{}", serde_json::to_string_pretty(lines).unwrap_or_default());
         return;
     }
-    let mut table = Table::new(["ID", "USER", "ROLE", "CREATED", "EXPIRES", "REVOKED"]);
+    let mut table = Table::new(["ID", "USER", "ROLE", "CREATED", "EXPIRES", "REVOKED", "LAST USED"]);
     for line in lines {
         let date = |date: &Option<String>| date.as_deref().map_or("-", short_date).to_owned();
         table.row([
@@ -83,6 +83,7 @@ fn print(lines: &[TokenLine], json: bool) {
             short_date(&line.created_at).to_owned(),
             date(&line.expires_at),
             date(&line.revoked_at),
+            date(&line.last_used_at),
         ]);
     }
     print!("{table}");

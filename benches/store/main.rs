@@ -27,6 +27,9 @@ use bridged::store::{Filter, Page, Store, Writer, WriterConfig};
 use made::{Maker, client, model, user};
 use tokio::sync::{mpsc, oneshot};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     // `cargo test --benches` only checks that it builds and starts.
     let is_test = std::env::args().any(|argument| argument == "--test");

@@ -16,6 +16,7 @@ use crate::admission::Load;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::drain;
+use crate::ledger;
 use crate::metrics::Metrics;
 use crate::record::{Gate, Recorder};
 use crate::reload::Reloads;
@@ -44,12 +45,12 @@ pub enum StartError {
     /// The store cannot be used.
     #[error("the record store cannot be used")]
     Store(#[from] StoreError),
-    /// Records cannot be written.
-    #[error("records cannot be written")]
-    Writer(#[from] WriterError),
     /// The configuration cannot run.
     #[error("the configuration cannot be used")]
     Configuration(#[from] BuildError),
+    /// Records cannot be written.
+    #[error("records cannot be written")]
+    Writer(#[from] WriterError),
     /// The metrics cannot be set up.
     #[error("the metrics cannot be set up")]
     Metrics(#[from] metrics_exporter_prometheus::BuildError),
@@ -169,6 +170,7 @@ impl App {
             ca: ArcSwapOption::from_pointee(ca),
         });
         app.metrics.config.reloaded(app.clock.now());
+        ledger::load(&app).await;
         app.keep_house();
         Ok((app, Running { writer }))
     }
@@ -232,7 +234,10 @@ impl App {
                     }
                     _ = refresh.tick() => app.tokens.refresh().await,
                     _ = keys.tick() => app.look_after_keys(),
-                    _ = minute.tick() => app.snapshot().admission.forget_idle(Instant::now()),
+                    _ = minute.tick() => {
+                        app.snapshot().admission.forget_idle(Instant::now());
+                        app.tokens.save_uses().await;
+                    }
                     () = app.stopping.cancelled() => return,
                 }
             }
@@ -242,6 +247,7 @@ impl App {
             tokio::select! {
                 () = app.load.watch() => {}
                 () = app.keep_issuer_fresh() => {}
+                () = ledger::keep(&app) => {}
                 () = app.stopping.cancelled() => {}
             }
         });
@@ -269,6 +275,8 @@ impl Running {
                 "not everything in flight has ended in time"
             );
         }
+        ledger::close(app).await;
+        app.tokens.save_uses().await;
         app.recorder.stop().await;
         let writer = tokio::task::spawn_blocking(move || self.writer.join());
         if tokio::time::timeout(grace, writer).await.is_err() {

@@ -22,6 +22,7 @@ mod drain;
 pub mod exchange;
 pub mod headers;
 pub mod identity;
+mod ledger;
 pub mod metrics;
 pub mod monitor;
 pub mod prefixed;

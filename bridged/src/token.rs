@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -90,12 +91,64 @@ pub struct TokenRecord {
     pub expires_at: Option<Micros>,
     /// When it was revoked.
     pub revoked_at: Option<Micros>,
+    /// When it was used last.
+    pub used: Arc<LastUse>,
 }
+
+/// When a token was used last; written to the store now and then.
+#[derive(Debug, Default)]
+pub struct LastUse {
+    /// Microseconds since the epoch; 0 is never.
+    at: AtomicI64,
+    saved: AtomicI64,
+}
+
+impl LastUse {
+    /// As the store has it.
+    pub fn known(at: Option<Micros>) -> LastUse {
+        let at = at.map_or(0, |at| at.0);
+        LastUse {
+            at: AtomicI64::new(at),
+            saved: AtomicI64::new(at),
+        }
+    }
+
+    /// When that was, if ever.
+    pub fn at(&self) -> Option<Micros> {
+        let at = self.at.load(Ordering::Relaxed);
+        (at > 0).then_some(Micros(at))
+    }
+
+    fn note(&self, now: Micros) {
+        // A minute is exact enough, and spares other cores the cache line.
+        if now.0.saturating_sub(self.at.load(Ordering::Relaxed)) >= USE_STEP {
+            self.at.store(now.0, Ordering::Relaxed);
+        }
+    }
+
+    /// What the store does not know yet.
+    fn take_unsaved(&self) -> Option<Micros> {
+        let at = self.at.load(Ordering::Relaxed);
+        (self.saved.swap(at, Ordering::Relaxed) < at).then_some(Micros(at))
+    }
+}
+
+/// How exactly a last use is known, in microseconds.
+const USE_STEP: i64 = 60_000_000;
 
 impl TokenRecord {
     /// Whether the token is good at `now`.
     pub fn is_live(&self, now: Micros) -> bool {
         self.revoked_at.is_none() && self.expires_at.is_none_or(|end| now < end)
+    }
+
+    /// The same, noted as a use.
+    fn use_at(&self, now: Micros) -> bool {
+        let live = self.is_live(now);
+        if live {
+            self.used.note(now);
+        }
+        live
     }
 }
 
@@ -146,7 +199,7 @@ impl Tokens {
     /// # Errors
     /// The store cannot be read.
     pub async fn load(store: Store) -> Result<Tokens, StoreError> {
-        let known = Known::read(&store).await?;
+        let known = Known::read(&store, None).await?;
         Ok(Tokens {
             store,
             known: ArcSwap::from_pointee(known),
@@ -160,23 +213,41 @@ impl Tokens {
         }
         let hash = hash(token);
         if let Some(record) = self.look_up(&hash) {
-            return record.is_live(now).then_some(record);
+            return record.use_at(now).then_some(record);
         }
         self.refresh().await;
-        self.look_up(&hash).filter(|record| record.is_live(now))
+        self.look_up(&hash).filter(|record| record.use_at(now))
     }
 
     /// Whether the token with this hash is good at `now`, as far as is known without asking the store.
     pub fn is_live(&self, hash: &TokenHash, now: Micros) -> bool {
         let known = self.known.load();
-        known.by_hash.get(hash).is_some_and(|record| record.is_live(now))
+        known.by_hash.get(hash).is_some_and(|record| record.use_at(now))
+    }
+
+    /// Writes to the store which tokens were used. What cannot be written now is written after the next use.
+    pub async fn save_uses(&self) {
+        let known = self.known.load_full();
+        let used = known.by_hash.values();
+        let uses: Vec<_> = used
+            .filter_map(|record| Some((record.id, record.used.take_unsaved()?)))
+            .collect();
+        if uses.is_empty() {
+            return;
+        }
+        if let Err(error) = self.store.note_uses(uses).await {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "the last uses of tokens could not be written");
+        }
     }
 
     /// Reads the tokens again if the store says that they changed.
     pub async fn refresh(&self) {
         let outcome = async {
             if self.store.token_version().await? != self.known.load().version {
-                self.known.store(Arc::new(Known::read(&self.store).await?));
+                let old = self.known.load_full();
+                self.known
+                    .store(Arc::new(Known::read(&self.store, Some(&old)).await?));
             }
             Ok::<_, StoreError>(())
         };
@@ -194,13 +265,19 @@ impl Tokens {
 }
 
 impl Known {
-    async fn read(store: &Store) -> Result<Known, StoreError> {
+    /// Reads all; what `previous` knows of uses goes on.
+    async fn read(store: &Store, previous: Option<&Known>) -> Result<Known, StoreError> {
         // The version is read first: a change in between is then seen at the next refresh.
         let version = store.token_version().await?;
         let records = store.tokens().await?;
         let by_hash = records
             .into_iter()
-            .map(|record| (record.hash, Arc::new(record)))
+            .map(|mut record| {
+                if let Some(old) = previous.and_then(|old| old.by_hash.get(&record.hash)) {
+                    record.used = old.used.clone();
+                }
+                (record.hash, Arc::new(record))
+            })
             .collect();
         Ok(Known { version, by_hash })
     }

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::cases::{self, CHAT, CHAT_STREAM, Case, MESSAGES};
 use crate::client::{Answer, Ask, Http, Session, base_url};
-use crate::fake::{FakeProvider, Offers};
+use crate::fake::{FakeProvider, Offers, Reply};
 use crate::harness::{Gateway, Settings, eventually};
 
 async fn governed(text: &str) -> (FakeProvider, Gateway) {
@@ -311,4 +311,58 @@ async fn a_user_named_by_a_front_proxy_counts_only_from_its_address() {
         assert_eq!(gateway.record(&id).await["user"], "admin");
         assert_eq!(fake.last_request().header("x-forwarded-user"), "");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_does_not_fall_back_to_where_its_user_may_not_go() {
+    let fake = FakeProvider::answering(Offers::Both, &cases::ALL).await;
+    let port = fake.address().port();
+    let instance = |name: &str, more: &str| {
+        format!(
+            "[[provider]]\nname = \"{name}\"\nkind = \"openai\"\nbase-url = \"https://localhost:{port}/v1\"\n\
+             hosts = []\nkeys = [{{ literal = \"sk-{name}\" }}]\n{more}\n"
+        )
+    };
+    let rule = "[[policy.rule]]\nusers = [\"eve\"]\nproviders = [\"spare\"]\ndeny = [\"gpt-*\"]";
+    let text = instance("main", "fallback = [\"spare\"]") + &instance("spare", "") + rule;
+    let gateway = Gateway::start(Settings::in_front_of(&fake).more(&text)).await;
+    fake.on_if(
+        CHAT.path,
+        |seen| seen.key() == "sk-main",
+        Reply::json(b"{}").status(503),
+    );
+    for (user, status) in [("ann", 200), ("eve", 503)] {
+        let (_, token) = gateway.new_token(user);
+        let ask = Ask::post(format!("/main{}", CHAT.path), CHAT.request);
+        let ask = ask.header("authorization", format!("Bearer {token}"));
+        let answer = base_url(gateway.bridge()).await.send(ask).await;
+        assert_eq!(answer.status, status, "{user}");
+        let key = if status == 200 { "sk-spare" } else { "sk-main" };
+        assert_eq!(fake.last_request().key(), key, "{user}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_spent_stays_spent_over_restarts() {
+    let text = "[[budget]]\nname = \"b\"\nper = \"user\"\nperiod = \"month\"\ntokens = 300";
+    let (_fake, mut gateway) = governed(text).await;
+    let status = async |gateway: &Gateway| {
+        let mut session = gateway.client().open(CHAT.host, Http::V2).await;
+        let answer = session.send(ask(&CHAT)).await;
+        let status = answer.status;
+        answer.bytes().await;
+        status
+    };
+    // 165 tokens each.
+    assert_eq!(status(&gateway).await, 200);
+    gateway.terminate();
+    assert!(gateway.ended().await);
+    gateway.restart().await;
+    assert_eq!(status(&gateway).await, 200);
+    gateway.terminate();
+    assert!(gateway.ended().await);
+    gateway.restart().await;
+    assert_eq!(status(&gateway).await, 400);
+    let tokens = gateway.cli(&["token", "list", "--json"]);
+    assert!(tokens[0]["last_used_at"].is_string(), "{tokens}");
 }

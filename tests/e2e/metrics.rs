@@ -6,7 +6,7 @@ use crate::fake::{FakeProvider, Offers};
 use crate::harness::{Gateway, Settings};
 
 /// Every promised name that is there after one AI call, one passed request, one refused CONNECT and one tunnel.
-const PROMISED: [&str; 30] = [
+const PROMISED: [&str; 37] = [
     "causeway_interceptions_total",
     "causeway_interceptions_inflight",
     "causeway_request_duration_seconds",
@@ -19,6 +19,11 @@ const PROMISED: [&str; 30] = [
     "causeway_passthrough_total",
     "causeway_upstream_responses_total",
     "causeway_upstream_errors_total",
+    "causeway_circuit_breaker_state",
+    "causeway_circuit_breaker_trips_total",
+    "causeway_circuit_breaker_rejects_total",
+    "causeway_key_state",
+    "causeway_unpriced_total",
     "causeway_refusals_total",
     "causeway_connects_total",
     "causeway_tunnels_open",
@@ -27,6 +32,8 @@ const PROMISED: [&str; 30] = [
     "causeway_leaf_cache_total",
     "causeway_records_queued",
     "causeway_records_written_total",
+    "causeway_records_spooled_total",
+    "causeway_records_in_spool",
     "causeway_records_lost_total",
     "causeway_config_last_reload_success_timestamp_seconds",
     "causeway_config_last_reload_successful",
@@ -42,7 +49,9 @@ const PROMISED: [&str; 30] = [
 /// The metrics after something of each kind has happened.
 async fn busy() -> String {
     let fake = FakeProvider::answering(Offers::Both, &cases::ALL).await;
-    let settings = Settings::in_front_of(&fake).more("[[price]]\nmodel = \"*\"\ninput = 1\noutput = 1");
+    let settings = Settings::in_front_of(&fake)
+        .provider("keys = [{ literal = \"sk-own\" }]")
+        .more("[[price]]\nmodel = \"*\"\ninput = 1\noutput = 1");
     let gateway = Gateway::start(settings).await;
     let case = cases::CHAT_STREAM;
     let mut session = gateway.client().open(case.host, Http::V2).await;

@@ -138,3 +138,19 @@ async fn twenty_reloads_under_two_hundred_requests_fail_none() {
     assert_eq!(records.len(), 200);
     assert!(records.iter().all(|record| record["outcome"] == "completed"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_stays_the_same_keeps_its_connections_and_a_changed_one_does_not() {
+    let (fake, gateway) = started().await;
+    let original = gateway.configuration();
+    assert_eq!(status(&gateway).await, 200);
+    let before = fake.connections();
+    gateway.configure(&(original.clone() + "\n[[limit]]\nconcurrent = 1000\n"));
+    assert_eq!(ask_for_reload(&gateway, &gateway.token()).await.0, 200);
+    assert_eq!(status(&gateway).await, 200);
+    assert_eq!(fake.connections(), before);
+    gateway.configure(&original.replace("connect-to", "websockets = false\nconnect-to"));
+    assert_eq!(ask_for_reload(&gateway, &gateway.token()).await.0, 200);
+    assert_eq!(status(&gateway).await, 200);
+    assert_eq!(fake.connections(), before + 1);
+}

@@ -147,8 +147,6 @@ pub struct File {
     pub store: StoreFile,
     /// `[record]`
     pub record: RecordFile,
-    /// `[retention]`
-    pub retention: RetentionFile,
     /// `[identity]`
     pub identity: IdentityFile,
     /// `[policy]`
@@ -159,6 +157,8 @@ pub struct File {
     pub budgets: Vec<BudgetFile>,
     /// `[shed]`
     pub shed: ShedFile,
+    /// `[retention]`
+    pub retention: RetentionFile,
     /// `[breaker]`
     pub breaker: BreakerFile,
     /// `[retry]`
@@ -196,7 +196,7 @@ pub struct RecordConfig {
 }
 
 /// How long records are kept; for ever where nothing is said.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct RetentionConfig {
     /// Prompts, tool arguments, thoughts and outputs.
     pub content: Option<Duration>,

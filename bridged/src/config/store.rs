@@ -7,7 +7,7 @@ use super::{Problems, Source, StoreFile};
 use crate::secret::Secret;
 
 /// Where records are kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct StoreConfig {
     /// The database.
     pub location: StoreLocation,
@@ -16,7 +16,7 @@ pub struct StoreConfig {
 }
 
 /// A database.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum StoreLocation {
     /// A file of this machine.
     Sqlite(PathBuf),
@@ -25,7 +25,7 @@ pub enum StoreLocation {
 }
 
 /// The address of a PostgreSQL server with its credentials. Shows no password.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq)]
 pub struct PostgresUrl(Box<tokio_postgres::Config>);
 
 impl PostgresUrl {

@@ -70,6 +70,8 @@ pub struct RecordMetrics {
     pub in_spool: Gauge,
     /// Bytes of the spool on disk.
     pub spool_bytes: Gauge,
+    /// 1 while neither store nor spool take records.
+    pub full: Gauge,
     /// Events of requests that were refused because they could not be recorded.
     pub refused: Counter,
     /// Events lost.
@@ -137,6 +139,7 @@ impl Metrics {
                 recovered: counter!("causeway_records_recovered_total"),
                 in_spool: gauge!("causeway_records_in_spool"),
                 spool_bytes: gauge!("causeway_spool_bytes"),
+                full: gauge!("causeway_records_full"),
                 refused: counter!("causeway_records_refused_total"),
                 lost: counter!("causeway_records_lost_total"),
                 unaccounted: gauge!("causeway_records_unaccounted"),
@@ -388,8 +391,8 @@ fn describe() {
         "causeway_drains",
         "Replies that are read on after their clients have left"
     );
-    describe_records();
     govern::describe();
+    describe_records();
     describe_gauge!("causeway_provider_info", "Configured provider instances");
     describe_histogram!("gen_ai_client_token_usage", "Tokens of an operation");
     describe_histogram!("gen_ai_server_time_to_first_token", "Time to the first token");
@@ -425,6 +428,10 @@ fn describe_records() {
     );
     describe_gauge!("causeway_records_in_spool", "Record events waiting in the spool");
     describe_gauge!("causeway_spool_bytes", "Bytes of the spool");
+    describe_gauge!(
+        "causeway_records_full",
+        "1 while neither store nor spool take records"
+    );
     describe_counter!(
         "causeway_records_refused_total",
         "Record events of requests refused because they could not be recorded"

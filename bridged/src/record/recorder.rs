@@ -82,10 +82,10 @@ pub struct Recorder {
     config: RecordConfig,
     metrics: Arc<RecordMetrics>,
     tracker: TaskTracker,
+    refusals: Arc<Meter>,
     gate: Gate,
     /// Requests whose start was not kept and whose end has not come.
     unkept: Arc<Mutex<HashSet<Uuid>>>,
-    refusals: Arc<Meter>,
 }
 
 impl Recorder {
@@ -102,9 +102,9 @@ impl Recorder {
             config,
             metrics,
             tracker,
+            refusals: Arc::new(Meter::new(Instant::now())),
             gate,
             unkept: Arc::default(),
-            refusals: Arc::new(Meter::new(Instant::now())),
         }
     }
 

@@ -4,6 +4,7 @@
 //! text that was erased. The digest of a body is the same before and after its erasure, which is what the chain
 //! of records relies on.
 
+use std::cell::RefCell;
 use std::io::Read as _;
 
 use aws_lc_rs::digest;
@@ -61,19 +62,41 @@ impl Content {
     }
 }
 
-/// The body of `text`.
-pub(super) fn body(text: &str) -> Vec<u8> {
-    if text.len() >= COMPRESSED_FROM
-        && let Ok(mut packed) = zstd::bulk::compress(text.as_bytes(), LEVEL)
-        && packed.len() < text.len()
-    {
-        packed.insert(0, ZSTD);
-        return packed;
+/// Makes bodies. Keeps the compressor's memory from one text to the next.
+#[derive(Default)]
+pub(super) struct Packer(RefCell<Option<zstd::bulk::Compressor<'static>>>);
+
+impl std::fmt::Debug for Packer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Packer")
     }
-    let mut plain = Vec::with_capacity(text.len() + 1);
-    plain.push(PLAIN);
-    plain.extend_from_slice(text.as_bytes());
-    plain
+}
+
+impl Packer {
+    /// The body of `text`.
+    pub(super) fn body(&self, text: &str) -> Vec<u8> {
+        if text.len() >= COMPRESSED_FROM
+            && let Some(packed) = self.pack(text)
+            && packed.len() < text.len()
+        {
+            return packed;
+        }
+        let mut plain = Vec::with_capacity(text.len() + 1);
+        plain.push(PLAIN);
+        plain.extend_from_slice(text.as_bytes());
+        plain
+    }
+
+    fn pack(&self, text: &str) -> Option<Vec<u8>> {
+        let mut slot = self.0.borrow_mut();
+        let packer = match slot.take() {
+            Some(packer) => packer,
+            None => zstd::bulk::Compressor::new(LEVEL).ok()?,
+        };
+        let mut packed = slot.insert(packer).compress(text.as_bytes()).ok()?;
+        packed.insert(0, ZSTD);
+        Some(packed)
+    }
 }
 
 /// What stays of a body when its text is erased.
@@ -108,9 +131,10 @@ mod tests {
 
     #[test]
     fn texts_survive_and_leave_their_digest_when_erased() {
+        let packer = Packer::default();
         let long = "the quick brown fox ".repeat(100);
         for text in ["", "short", &long, "öäü 🦊"] {
-            let body = body(text);
+            let body = packer.body(text);
             let content = Content::read(&body).unwrap();
             assert_eq!(content, Content::Text(text.to_owned()));
             let erased = erased(&body).unwrap();
@@ -122,7 +146,7 @@ mod tests {
                 "erasing twice changes nothing"
             );
         }
-        assert!(body(&long).len() < long.len() / 10);
+        assert!(packer.body(&long).len() < long.len() / 10);
         for wrong in [&b""[..], b"\x01no zstd", b"\x02short", b"\x09"] {
             assert!(Content::read(wrong).is_err());
         }

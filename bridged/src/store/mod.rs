@@ -7,6 +7,7 @@
 //! at all; an event that is seen twice is stored once, in whatever order events come.
 
 mod audit;
+mod budgets;
 mod chain;
 mod content;
 mod filter;
@@ -33,6 +34,7 @@ use crate::upstream::{Trust, TrustError};
 use sql::Database;
 
 pub use audit::{Audit, ChainHead, Fault};
+pub use budgets::Mark;
 pub use filter::{Cursor, Filter, Page, Status};
 pub use retention::Deleted;
 pub use rows::{InterceptionRow, ThoughtRow, ToolCallRow, UsageRow};

@@ -51,7 +51,8 @@ fn spoken(dialect: Dialect, step: &str) -> String {
 
 /// The steps from an empty database to the present one. `NUMBERED KEY` counts by itself; a `CLUSTERED` table
 /// lies in the order of its key where the database can do that.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
 CREATE TABLE label (
     id NUMBERED KEY,
     text TEXT NOT NULL UNIQUE
@@ -214,4 +215,18 @@ CREATE TABLE early_end (
     id BYTEA PRIMARY KEY,
     event TEXT NOT NULL
 ) CLUSTERED;
-"];
+",
+    "
+CREATE TABLE budget (
+    name TEXT NOT NULL,
+    account TEXT NOT NULL,
+    since BIGINT NOT NULL,
+    tokens BIGINT NOT NULL,
+    micros BIGINT NOT NULL,
+    changed_at BIGINT NOT NULL,
+    PRIMARY KEY (name, account, since)
+) CLUSTERED;
+CREATE INDEX budget_changed ON budget (changed_at);
+ALTER TABLE token ADD COLUMN used_at BIGINT;
+",
+];

@@ -66,9 +66,10 @@ impl Sqlite {
             Durability::Relaxed => "normal",
         };
         self.connection.pragma_update(None, "synchronous", synchronous)?;
-        self.connection.pragma_update(None, "wal_autocheckpoint", 4_000)?;
+        self.connection
+            .pragma_update(None, "wal_autocheckpoint", 16_000)?;
         // The writer's tables are wider than the default 2 MiB.
-        self.connection.pragma_update(None, "cache_size", -32_000)?;
+        self.connection.pragma_update(None, "cache_size", -64_000)?;
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use super::sql::{Database, Row, transaction};
 use super::{Store, StoreError};
 use crate::clock::Micros;
 use crate::secret::Secret;
-use crate::token::{self, Role, TokenRecord};
+use crate::token::{self, LastUse, Role, TokenRecord};
 
 /// A token to be made.
 #[derive(Clone, Debug)]
@@ -39,6 +39,8 @@ pub struct TokenLine {
     pub expires_at: Option<String>,
     /// When it was revoked.
     pub revoked_at: Option<String>,
+    /// When it was used last, to about a minute.
+    pub last_used_at: Option<String>,
 }
 
 impl From<&TokenRecord> for TokenLine {
@@ -50,6 +52,7 @@ impl From<&TokenRecord> for TokenLine {
             created_at: record.created_at.rfc3339(),
             expires_at: record.expires_at.map(Micros::rfc3339),
             revoked_at: record.revoked_at.map(Micros::rfc3339),
+            last_used_at: record.used.at().map(Micros::rfc3339),
         }
     }
 }
@@ -102,6 +105,7 @@ impl Store {
             created_at: new.created_at,
             expires_at: new.expires_at,
             revoked_at: None,
+            used: Arc::default(),
         };
         self.ask(move |database| {
             transaction(database, |database| {
@@ -143,6 +147,25 @@ impl Store {
         .await
     }
 
+    /// Notes when tokens were used last.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub async fn note_uses(&self, uses: Vec<(Uuid, Micros)>) -> Result<(), StoreError> {
+        self.ask(move |database| {
+            transaction(database, |database| {
+                for (id, at) in &uses {
+                    database.execute(
+                        "UPDATE token SET used_at = ?2 WHERE id = ?1 AND (used_at IS NULL OR used_at < ?2)",
+                        &[(*id).into(), at.0.into()],
+                    )?;
+                }
+                Ok(())
+            })
+        })
+        .await
+    }
+
     /// The token with this hash, live or not.
     ///
     /// # Errors
@@ -156,7 +179,7 @@ impl Store {
     }
 }
 
-const SELECT: &str = "SELECT id, hash, who, role, created_at, expires_at, revoked_at FROM token";
+const SELECT: &str = "SELECT id, hash, who, role, created_at, expires_at, revoked_at, used_at FROM token";
 
 fn raise_version(database: &mut dyn Database) -> Result<(), StoreError> {
     database
@@ -178,5 +201,6 @@ fn record(row: Row) -> Result<TokenRecord, StoreError> {
         created_at: Micros(row.int()?),
         expires_at: row.optional_int()?.map(Micros),
         revoked_at: row.optional_int()?.map(Micros),
+        used: Arc::new(LastUse::known(row.optional_int()?.map(Micros))),
     })
 }

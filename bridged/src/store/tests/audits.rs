@@ -44,12 +44,7 @@ pub(super) async fn an_audit_names_what_was_changed(home: Home) {
     assert_eq!(faults(&store, checkpoint.clone()).await, [], "a chain may grow");
 
     let id = ids[2];
-    let hex: String = id.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-    let blob = |hex: &str| match home_dialect(&store) {
-        Dialect::Sqlite => format!("x'{hex}'"),
-        Dialect::Postgres => format!("'\\x{hex}'::bytea"),
-    };
-    let row = blob(&hex);
+    let row = blob(&store, &hex(id));
     let start = Fault::Changed { id, part: "start" };
     let end = Fault::Changed { id, part: "end" };
     let cases = [
@@ -72,7 +67,7 @@ pub(super) async fn an_audit_names_what_was_changed(home: Home) {
         (
             format!(
                 "UPDATE thought SET body = {} WHERE interception = {row}",
-                blob("0041")
+                blob(&store, "0041")
             ),
             end.clone(),
         ),
@@ -80,7 +75,7 @@ pub(super) async fn an_audit_names_what_was_changed(home: Home) {
         (
             format!(
                 "UPDATE prompt SET body = {} WHERE interception = {row}",
-                blob("0041")
+                blob(&store, "0041")
             ),
             start,
         ),
@@ -93,6 +88,15 @@ pub(super) async fn an_audit_names_what_was_changed(home: Home) {
         let found = tampered(&store, change.clone(), checkpoint.clone()).await;
         assert_eq!(found, [want], "{change}");
     }
+}
+
+pub(super) async fn an_audit_names_what_is_missing_or_moved(home: Home) {
+    let fixture = fresh(home).await;
+    let ids = filled(&fixture).await;
+    let store = fixture.store.clone();
+    let checkpoint = store.chain_heads().await.unwrap();
+    fixture.start(started("ann", None, "more")).await;
+    let row = blob(&store, &hex(ids[2]));
     let instance = checkpoint[0].instance;
     let gone = tampered(&store, "DELETE FROM chain WHERE n = 4".to_owned(), Vec::new()).await;
     assert!(
@@ -125,10 +129,22 @@ pub(super) async fn an_audit_names_what_was_changed(home: Home) {
         "INSERT INTO interception (id, instance, session, who, combo, api, mode, credential, stream, started_at,
             request_bytes) SELECT {}, instance, session, who, combo, api, mode, credential, stream, started_at,
             request_bytes FROM interception WHERE id = {row}",
-        blob(&"7".repeat(32))
+        blob(&store, &"7".repeat(32))
     );
     let copy = tampered(&store, copy, Vec::new()).await;
     assert!(matches!(copy[..], [Fault::Inserted { .. }]), "{copy:?}");
+}
+
+fn hex(id: Uuid) -> String {
+    id.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Bytes as the database writes them.
+fn blob(store: &Store, hex: &str) -> String {
+    match home_dialect(store) {
+        Dialect::Sqlite => format!("x'{hex}'"),
+        Dialect::Postgres => format!("'\\x{hex}'::bytea"),
+    }
 }
 
 pub(super) fn home_dialect(store: &Store) -> Dialect {

@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 mod audits;
+mod budgets;
 mod lists;
 mod order;
 mod records;
@@ -123,8 +124,13 @@ on_both! {
         filters_hold_together
         every_list_is_read_by_an_index
     ;
+    budgets:
+        sums_of_budgets_add_up_over_processes
+        the_last_use_of_a_token_never_goes_back
+    ;
     audits:
         an_audit_names_what_was_changed
+        an_audit_names_what_is_missing_or_moved
         deletion_on_purpose_keeps_the_chain_whole
         an_erased_user_leaves_no_text
     ;

@@ -4,8 +4,8 @@ use providers::Usage;
 
 use super::Memory;
 use crate::record::Ended;
+use crate::store::StoreError;
 use crate::store::sql::{Batch, Database, Sort, Value};
-use crate::store::{StoreError, content};
 
 /// The error of an interception whose process died. An end that comes nevertheless takes its place.
 pub(crate) const GATEWAY_STOPPED: &str = "gateway_stopped";
@@ -110,12 +110,12 @@ impl<'e> Parts<'e> {
                 call.id.as_str().into(),
                 memory.words.label(&call.name).into(),
                 call.kind.code().into(),
-                content::body(&call.arguments).into(),
+                memory.packer.body(&call.arguments).into(),
                 call.truncated.into(),
             ]);
         }
         for (n, thought) in (0_i64..).zip(&facts.thoughts) {
-            let body = content::body(&thought.text);
+            let body = memory.packer.body(&thought.text);
             self.thoughts.push(vec![
                 id.into(),
                 n.into(),
@@ -124,7 +124,8 @@ impl<'e> Parts<'e> {
             ]);
         }
         if let Some(output) = &facts.output {
-            self.outputs.push(vec![id.into(), content::body(output).into()]);
+            self.outputs
+                .push(vec![id.into(), memory.packer.body(output).into()]);
         }
     }
 

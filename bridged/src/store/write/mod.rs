@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use super::StoreError;
 use super::chain::{self, Head, LinkKind};
+use super::content::Packer;
 use super::sql::{Batch, Database, Row, Sort, Value};
 use crate::record::{Ended, Event, Outcome, Started};
 use words::Words;
@@ -28,6 +29,7 @@ pub(super) use ends::{GATEWAY_STOPPED, extra, tokens};
 #[derive(Debug)]
 pub(super) struct Memory {
     words: Words,
+    packer: Packer,
     /// The number of this process among the instances.
     pub(super) instance: i64,
     /// The end of this process's chain.
@@ -40,6 +42,7 @@ impl Memory {
     pub(super) fn new(instance: i64, head: Head) -> Memory {
         Memory {
             words: Words::default(),
+            packer: Packer::default(),
             instance,
             head,
             early: true,

@@ -7,8 +7,8 @@ use uuid::Uuid;
 use super::Memory;
 use super::sessions::{Deltas, Sessions};
 use crate::record::Started;
+use crate::store::StoreError;
 use crate::store::sql::{Batch, Database, Sort, Value};
-use crate::store::{StoreError, content};
 
 /// Tool results that are followed to the call they answer, the last ones of a request.
 const RESULTS_FOLLOWED: usize = 16;
@@ -150,7 +150,7 @@ pub(super) fn insert(
             let cut = begun.started.prompt_truncated;
             prompts.push(vec![
                 begun.started.id.into(),
-                content::body(prompt).into(),
+                memory.packer.body(prompt).into(),
                 cut.into(),
             ]);
         }

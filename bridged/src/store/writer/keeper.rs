@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::{BATCH, Shared};
 use crate::clock::Clock;
 use crate::config::{Durability, RetentionConfig};
-use crate::record::{Ended, Event, Gate, Ledger, Outcome};
+use crate::record::{Ended, Event, Ledger, Outcome};
 use crate::store::chain::Head;
 use crate::store::lease::{self, LEASE, Names, RENEWAL};
 use crate::store::retention::CleanUp;
@@ -28,8 +28,8 @@ const BREATH: Duration = Duration::from_millis(5);
 /// What the keeper is asked to do.
 #[derive(Debug)]
 pub(super) enum Work {
-    /// Write this now and say whether it is in the store.
-    Write(Arc<Vec<Event>>, Sender<bool>),
+    /// Write this now and say how much of it is in the store; nothing if it must be tried again.
+    Write(Arc<Vec<Event>>, Sender<Option<Written>>),
     /// Write what is in the spool.
     Replay,
     /// End.
@@ -42,7 +42,6 @@ pub(super) struct Keeper {
     durability: Durability,
     spool: Shared,
     ledger: Arc<Ledger>,
-    gate: Gate,
     names: Names,
     clock: Clock,
     open: Option<Open>,
@@ -63,16 +62,16 @@ struct Open {
 
 /// How many events were written, and how many can never be.
 #[derive(Clone, Copy, Debug, Default)]
-struct Written {
-    written: u64,
-    lost: u64,
+pub(super) struct Written {
+    pub(super) written: u64,
+    pub(super) lost: u64,
 }
 
 impl Keeper {
     pub(super) fn new(
         store: Store,
         config: (Durability, RetentionConfig),
-        (spool, ledger, gate): (Shared, Arc<Ledger>, Gate),
+        (spool, ledger): (Shared, Arc<Ledger>),
         names: Names,
         clock: Clock,
     ) -> Keeper {
@@ -84,7 +83,6 @@ impl Keeper {
             cleaning: None,
             spool,
             ledger,
-            gate,
             names,
             clock,
             open: None,
@@ -103,12 +101,8 @@ impl Keeper {
             };
             match orders.recv_timeout(due) {
                 Ok(Work::Write(events, done)) => {
-                    let outcome = self.write(&events);
-                    if let Ok(written) = outcome {
-                        self.ledger.wrote(written.written, written.lost);
-                    }
                     // Nobody listens any more if it took too long; then the events are in the spool too.
-                    let _ = done.send(outcome.is_ok());
+                    let _ = done.send(self.write(&events).ok());
                 }
                 Ok(Work::Replay) => {
                     if !self.replay(orders) {
@@ -140,7 +134,7 @@ impl Keeper {
                     );
                     match orders.recv_timeout(pause) {
                         Ok(Work::Stop) | Err(RecvTimeoutError::Disconnected) => return false,
-                        Ok(Work::Write(_, done)) => drop(done.send(false)),
+                        Ok(Work::Write(_, done)) => drop(done.send(None)),
                         Ok(Work::Replay) | Err(RecvTimeoutError::Timeout) => {}
                     }
                     std::thread::sleep(FIRST_PAUSE);
@@ -154,6 +148,7 @@ impl Keeper {
     fn replay_once(&mut self) -> Result<bool, Box<dyn std::error::Error>> {
         let portion = self.spool.lock().read(BATCH)?;
         if portion.events.is_empty() && portion.unreadable == 0 {
+            self.reopen()?;
             self.recover()?;
             return Ok(false);
         }
@@ -161,8 +156,8 @@ impl Keeper {
         let mut spool = self.spool.lock();
         spool.release(&portion)?;
         self.spool.publish(&spool);
-        // There is room again, and while the gate is closed nothing comes that would notice it.
-        self.gate.set_closed(false);
+        // There is room again.
+        self.spool.set_full(false);
         self.ledger
             .replayed(written.written, written.lost + portion.unreadable);
         drop(spool);
@@ -170,6 +165,19 @@ impl Keeper {
             self.renew();
         }
         Ok(true)
+    }
+
+    /// Opens the gate if the store can be written. While it is closed nothing comes that would notice it.
+    fn reopen(&mut self) -> Result<(), StoreError> {
+        if self.spool.is_full() {
+            let open = self.open()?;
+            let instance = open.memory.instance;
+            transaction(open.database.as_mut(), |database| {
+                lease::renew(database, instance)
+            })?;
+            self.spool.set_full(false);
+        }
+        Ok(())
     }
 
     /// The connection, made where there is none.

@@ -22,10 +22,10 @@ use crate::clock::Clock;
 use crate::config::{Durability, RetentionConfig, WhenFull};
 use crate::metrics::RecordMetrics;
 use crate::record::{Event, Gate, Job, Ledger, Spool, SpoolError};
-use keeper::{Keeper, Work};
+use keeper::{Keeper, Work, Written};
 
 /// Events in one transaction.
-const BATCH: usize = 512;
+const BATCH: usize = 2_048;
 /// Longest wait for the store before a batch goes to the spool.
 const SLOW: Duration = Duration::from_secs(2);
 /// How often room for what is held is looked for.
@@ -90,11 +90,11 @@ impl Writer {
         let names = Names::take(&config.spool).map_err(|error| failed(error.into()))?;
         let ledger = Arc::new(Ledger::new(metrics.clone()));
         ledger.recovered(spool.events());
-        let spool = Shared::new(spool, metrics);
+        let spool = Shared::new(spool, gate, metrics);
         let keeper = Keeper::new(
             store.clone(),
             (config.durability, config.retention),
-            (spool.clone(), ledger.clone(), gate.clone()),
+            (spool.clone(), ledger.clone()),
             names,
             clock.clone(),
         );
@@ -104,7 +104,6 @@ impl Writer {
             work,
             spool,
             ledger,
-            gate,
             when_full: config.when_full,
             held: Vec::new(),
         };
@@ -134,13 +133,15 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<
 #[derive(Clone, Debug)]
 struct Shared {
     spool: Arc<Mutex<Spool>>,
+    gate: Gate,
     metrics: Arc<RecordMetrics>,
 }
 
 impl Shared {
-    fn new(spool: Spool, metrics: Arc<RecordMetrics>) -> Shared {
+    fn new(spool: Spool, gate: Gate, metrics: Arc<RecordMetrics>) -> Shared {
         let shared = Shared {
             spool: Arc::new(Mutex::new(spool)),
+            gate,
             metrics,
         };
         shared.publish(&shared.lock());
@@ -149,6 +150,16 @@ impl Shared {
 
     fn lock(&self) -> MutexGuard<'_, Spool> {
         self.spool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether nothing more can be kept.
+    fn is_full(&self) -> bool {
+        self.gate.is_closed()
+    }
+
+    fn set_full(&self, full: bool) {
+        self.gate.set_closed(full);
+        self.metrics.full.set(if full { 1.0 } else { 0.0 });
     }
 
     fn publish(&self, spool: &Spool) {
@@ -160,6 +171,28 @@ impl Shared {
     }
 }
 
+/// Whether a batch is in the store.
+enum Stored {
+    /// It is, as far as it can be.
+    Yes(Written),
+    No,
+    /// The keeper is still at it.
+    Unknown(threads::Receiver<Option<Written>>),
+}
+
+impl Stored {
+    /// Waits until it is known.
+    fn settle(self) -> Stored {
+        match self {
+            Stored::Unknown(outcome) => match outcome.recv() {
+                Ok(Some(written)) => Stored::Yes(written),
+                _ => Stored::No,
+            },
+            known => known,
+        }
+    }
+}
+
 /// An event with those who wait for it.
 type Waiting = (Event, Option<oneshot::Sender<()>>);
 
@@ -168,7 +201,6 @@ struct Intake {
     work: threads::Sender<Work>,
     spool: Shared,
     ledger: Arc<Ledger>,
-    gate: Gate,
     when_full: WhenFull,
     /// Ends for which there is no room anywhere.
     held: Vec<Waiting>,
@@ -221,58 +253,68 @@ impl Intake {
         }
         let (events, waiting): (Vec<Event>, Vec<_>) = batch.into_iter().unzip();
         let events = Arc::new(events);
-        if self.spool.lock().events() == 0 && self.store(&events) {
-            self.gate.set_closed(false);
-            return acknowledge(waiting);
+        let mut stored = Stored::No;
+        if self.spool.lock().events() == 0 {
+            stored = self.store(&events);
         }
-        self.spool(&events, waiting);
-        let _ = self.work.send(Work::Replay);
+        let mut is_kept = matches!(stored, Stored::Yes(_));
+        if !is_kept && self.spool(&events) {
+            (is_kept, stored) = (true, Stored::No);
+        }
+        if !is_kept {
+            // What is refused must not turn up in the store after all.
+            stored = stored.settle();
+        }
+        if let Stored::Yes(written) = stored {
+            self.ledger.wrote(written.written, written.lost);
+        } else {
+            let _ = self.work.send(Work::Replay);
+            if !is_kept {
+                return self.squeeze(&events, waiting);
+            }
+        }
+        self.spool.set_full(false);
+        acknowledge(waiting);
     }
 
-    /// Hands a batch to the keeper; false when it is not in the store soon.
-    fn store(&self, events: &Arc<Vec<Event>>) -> bool {
+    /// Hands a batch to the keeper and waits, though not long.
+    fn store(&self, events: &Arc<Vec<Event>>) -> Stored {
         let (done, outcome) = threads::channel();
         let order = Work::Write(Arc::clone(events), done);
         if self.work.send(order).is_err() {
-            return false;
+            return Stored::No;
         }
         match outcome.recv_timeout(SLOW) {
-            Ok(stored) => stored,
+            Ok(Some(written)) => Stored::Yes(written),
             Err(RecvTimeoutError::Timeout) => {
                 tracing::warn!("the record store is slow; records go to the spool");
-                false
+                Stored::Unknown(outcome)
             }
-            Err(RecvTimeoutError::Disconnected) => false,
+            Ok(None) | Err(RecvTimeoutError::Disconnected) => Stored::No,
         }
     }
 
-    fn spool(&mut self, events: &Arc<Vec<Event>>, waiting: Vec<Option<oneshot::Sender<()>>>) {
+    /// Puts a batch into the spool; false when it does not fit.
+    fn spool(&mut self, events: &Arc<Vec<Event>>) -> bool {
         let mut spool = self.spool.lock();
         let appended = spool.append(events.iter(), 0);
         self.spool.publish(&spool);
         drop(spool);
         match appended {
-            Ok(()) => {
-                self.ledger.spooled(events.len() as u64);
-                self.gate.set_closed(false);
-                acknowledge(waiting);
+            Ok(()) => self.ledger.spooled(events.len() as u64),
+            Err(error) if !self.spool.is_full() => {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, "records can be kept neither in the store nor in the spool");
+                return false;
             }
-            Err(error) => self.squeeze(&error, events, waiting),
+            Err(_) => return false,
         }
+        true
     }
 
     /// Keeps what must be kept although the spool is full.
-    fn squeeze(
-        &mut self,
-        error: &SpoolError,
-        events: &Arc<Vec<Event>>,
-        waiting: Vec<Option<oneshot::Sender<()>>>,
-    ) {
-        if !self.gate.is_closed() {
-            let error = error as &dyn std::error::Error;
-            tracing::error!(error, "records can be kept neither in the store nor in the spool");
-        }
-        self.gate.set_closed(true);
+    fn squeeze(&mut self, events: &Arc<Vec<Event>>, waiting: Vec<Option<oneshot::Sender<()>>>) {
+        self.spool.set_full(true);
         // An event does not come apart from the batch that the keeper may still have: it is copied by its form.
         for (event, committed) in events.iter().zip(waiting) {
             let is_start = matches!(event, Event::Start(_));
