@@ -1,10 +1,15 @@
 //! The command line: names, options and help texts.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use bridged::token::Role;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::clients::{self, Client};
+use crate::env::shell::Shell;
 
 /// An AI governance gateway: sees and records what AI clients do, and changes nothing.
 #[derive(Debug, Parser)]
@@ -42,8 +47,15 @@ pub(crate) enum Command {
     /// Gateway tokens.
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Run a client through the gateway: `causeway run -- codex exec "…"`. Starts a private gateway if none runs.
+    Run(RunOptions),
+    /// The gateway that `run` starts.
+    #[command(hide = true)]
+    PrivateGateway,
     /// Print the settings that lead a client through the gateway.
     Env(EnvOptions),
+    /// Find out why a client does not work.
+    Doctor(DoctorOptions),
     /// Check the configuration and list every problem.
     Check,
     /// List recorded sessions.
@@ -152,25 +164,54 @@ pub(crate) enum AuditCommand {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct RunOptions {
+    /// Tell which gateway is used and what the client's environment gets.
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+    /// The client with its arguments.
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "COMMAND"
+    )]
+    pub(crate) command: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct EnvOptions {
-    /// The client.
-    #[arg(long, value_enum)]
-    pub(crate) client: Option<Client>,
+    /// The client [default: variables that serve every client].
+    #[arg(long, value_name = "NAME", value_parser = client())]
+    pub(crate) client: Option<&'static Client>,
+    /// What to write the settings for.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) shell: Shell,
+    /// Give the client a base URL instead of a proxy and a CA.
+    #[arg(long, requires = "client")]
+    pub(crate) base_url: bool,
+    /// Print the token itself, where else its file is read or TOKEN stands for it.
+    #[arg(long)]
+    pub(crate) show_token: bool,
     /// Address of the proxy, if it is not the configured one.
     #[arg(long, value_name = "IP:PORT")]
     pub(crate) proxy: Option<SocketAddr>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Client {
-    Codex,
-    Claude,
-    Copilot,
-    Vscode,
-    Jetbrains,
-    Curl,
-    Python,
-    Node,
+#[derive(Debug, Args)]
+pub(crate) struct DoctorOptions {
+    /// The client that does not work: what it needs from this shell is checked too.
+    #[arg(long, value_name = "NAME", value_parser = client())]
+    pub(crate) client: Option<&'static Client>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Reads the name of a client.
+fn client() -> impl TypedValueParser<Value = &'static Client> {
+    let names = clients::all().map(|client| PossibleValue::new(client.name).aliases(client.aliases));
+    PossibleValuesParser::new(names)
+        .try_map(|name| clients::named(&name).ok_or_else(|| format!("the clients are {}", clients::names())))
 }
 
 #[derive(Debug, Args)]

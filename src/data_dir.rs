@@ -57,3 +57,9 @@ pub(crate) fn lock(path: &Path) -> Result<File, Failure> {
         Err(TryLockError::Error(error)) => Err(failed(error)),
     }
 }
+
+/// Whether a process holds the folder's lock.
+pub(crate) fn is_taken(path: &Path) -> bool {
+    let lock = File::open(path.join("lock"));
+    lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
+}

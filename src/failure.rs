@@ -35,6 +35,11 @@ impl Failure {
         }
     }
 
+    /// With another exit code.
+    pub(crate) fn with_code(self, code: u8) -> Failure {
+        Failure { code, ..self }
+    }
+
     /// What to say, one line a problem.
     pub(crate) fn lines(&self) -> &[String] {
         &self.lines

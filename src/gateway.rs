@@ -59,7 +59,6 @@ impl Addresses {
 #[derive(Clone, Debug)]
 pub(crate) struct CaFiles {
     pub(crate) certificate: PathBuf,
-    pub(crate) bundle: PathBuf,
     pub(crate) fingerprint: String,
 }
 
@@ -152,11 +151,10 @@ impl Gateway {
 }
 
 fn ca_files(config: &Config, authority: &Authority) -> Result<CaFiles, Failure> {
-    let bundle = bundle::write(&config.data_dir, authority.certificate_pem())
+    bundle::write(&config.data_dir, authority.certificate_pem())
         .map_err(|error| Failure::because("the trust bundle cannot be written", error))?;
     Ok(CaFiles {
         certificate: config.proxy.ca_cert.clone(),
-        bundle,
         fingerprint: authority.fingerprint(),
     })
 }

@@ -9,16 +9,21 @@ mod bundle;
 mod ca;
 mod check;
 mod cli;
+mod clients;
 mod config;
 mod data_dir;
 mod demo;
+mod doctor;
 mod env;
 mod failure;
 mod gateway;
 mod logging;
+mod probe;
 mod records;
 mod reload;
 mod retention;
+mod run;
+mod running;
 mod serve;
 mod table;
 mod token;
@@ -52,7 +57,10 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Demo(options) => demo::run(&options).await,
             Command::Ca(command) => ca::run(&globals, &command),
             Command::Token(command) => token::run(&globals, command).await,
+            Command::Run(options) => run::run(&globals, &options).await,
+            Command::PrivateGateway => run::private::serve(&globals).await,
             Command::Env(options) => env::run(&globals, &options),
+            Command::Doctor(options) => doctor::run(&globals, &options).await,
             Command::Check => check::run(&globals),
             Command::Sessions(options) => records::sessions(&globals, options).await,
             Command::Show(options) => records::show(&globals, &options).await,

@@ -1,12 +1,11 @@
 //! `causeway serve`: a gateway until a signal ends it.
 
-use std::path::Path;
-
-use serde_json::json;
-
 use crate::cli::{Globals, ServeOptions};
+use crate::clients::place::Place;
+use crate::config::Config;
 use crate::failure::Failure;
 use crate::gateway::Gateway;
+use crate::running::Running;
 use crate::{config, data_dir, env, reload};
 
 pub(crate) async fn run(globals: &Globals, options: &ServeOptions) -> Result<(), Failure> {
@@ -15,10 +14,12 @@ pub(crate) async fn run(globals: &Globals, options: &ServeOptions) -> Result<(),
     let _lock = data_dir::lock(&config.data_dir)?;
     let data_dir = config.data_dir.clone();
     let mut signals = Signals::listen()?;
-    let gateway = Gateway::start(config).await?;
-    greet(&gateway);
+    let gateway = Gateway::start(config.clone()).await?;
+    greet(&gateway, &config);
+    let running = Running::of(&gateway, &data_dir, false);
+    let _announced = running.announce()?;
     if let Some(path) = &options.ready_file {
-        announce(path, &gateway, &data_dir)?;
+        running.write(path)?;
     }
     reload::until_end(&gateway, globals, &mut signals).await;
     signals.end_on_next();
@@ -27,7 +28,7 @@ pub(crate) async fn run(globals: &Globals, options: &ServeOptions) -> Result<(),
     Ok(())
 }
 
-fn greet(gateway: &Gateway) {
+fn greet(gateway: &Gateway, config: &Config) {
     let addresses = &gateway.addresses;
     println!("Causeway is ready.\n");
     println!("  proxy    http://{}", addresses.proxy);
@@ -41,30 +42,13 @@ fn greet(gateway: &Gateway) {
     println!("  token    {}\n", gateway.token_file.display());
     if gateway.is_first {
         println!("Paste this into a shell and start your AI client there:\n");
-        for line in env::exports(None, addresses.proxy, &gateway.ca, &gateway.token_file) {
+        for line in env::exports(&Place::new(config, addresses.proxy, addresses.bridge)) {
             println!("  {line}");
         }
         println!(
             "\nThen `causeway sessions` shows what was recorded. For other clients: `causeway env --help`."
         );
     }
-}
-
-/// Tells other programs that everything listens: the file appears whole.
-fn announce(path: &Path, gateway: &Gateway, data_dir: &Path) -> Result<(), Failure> {
-    let addresses = &gateway.addresses;
-    let text = json!({
-        "pid": std::process::id(),
-        "proxy": addresses.proxy,
-        "proxy_tls": addresses.proxy_tls,
-        "bridge": addresses.bridge,
-        "metrics": addresses.metrics,
-        "data_dir": data_dir,
-    });
-    let draft = path.with_extension("draft");
-    std::fs::write(&draft, text.to_string())
-        .and_then(|()| std::fs::rename(&draft, path))
-        .map_err(|error| Failure::because(&format!("{} cannot be written", path.display()), error))
 }
 
 /// What a signal asks for.

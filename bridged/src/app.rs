@@ -23,6 +23,7 @@ use crate::reload::Reloads;
 use crate::snapshot::{BuildError, Providers, Snapshot};
 use crate::store::{OpenError, Store, StoreError, Writer, WriterConfig, WriterError};
 use crate::token::{self, Tokens};
+use crate::troubles::Troubles;
 use crate::upstream::{Healths, Shared, Upstream};
 
 /// How often histograms are folded together.
@@ -78,6 +79,8 @@ pub struct App {
     pub drains: Arc<Semaphore>,
     /// All metrics of the process.
     pub metrics: Arc<Metrics>,
+    /// Why clients failed lately.
+    pub troubles: Troubles,
     /// Every task.
     pub tracker: TaskTracker,
     /// Cancelled when the process is to end.
@@ -157,6 +160,7 @@ impl App {
             store,
             recorder,
             metrics,
+            troubles: Troubles::default(),
             tracker,
             stopping,
             shared,

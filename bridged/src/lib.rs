@@ -36,6 +36,7 @@ pub mod snapshot;
 mod splice;
 pub mod store;
 pub mod token;
+pub mod troubles;
 pub mod upstream;
 pub mod websocket;
 pub mod wire;

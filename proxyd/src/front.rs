@@ -7,6 +7,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bridged::identity::Identity;
@@ -32,7 +33,7 @@ use crate::refusal::Refusal;
 use crate::reply::Reply;
 use crate::slots::Caller;
 use crate::wire::Wire;
-use crate::{dial, forward, intercept, page, tls, tunnel};
+use crate::{dial, forward, intercept, page, tls, troubles, tunnel};
 
 /// A connection after its CONNECT, with what was sent along with it.
 pub(crate) type Client = Wire;
@@ -59,6 +60,9 @@ pub(crate) async fn serve(proxy: Arc<Proxy>, tcp: TcpStream, door: Door) {
         () = proxy.app.stopping.cancelled() => return,
     };
     if let Ok(Ok((io, protocol))) = opened {
+        if io.ahead().first() == Some(&TLS) {
+            proxy.trouble(door.peer.ip(), "", &troubles::TLS_ON_PLAIN_PORT);
+        }
         speak(proxy, io, protocol, door).await;
     }
 }
@@ -73,6 +77,9 @@ pub(crate) async fn serve_tls(proxy: Arc<Proxy>, tcp: TcpStream, door: Door) {
         speak(proxy, io.into(), protocol, door).await;
     }
 }
+
+/// The first byte of a TLS handshake (RFC 8446 section 5.1).
+const TLS: u8 = 0x16;
 
 async fn speak<IO>(proxy: Arc<Proxy>, io: Prefixed<IO>, protocol: Protocol, door: Door)
 where
@@ -171,6 +178,7 @@ fn http2() -> http2::Builder<TokioExecutor> {
 
 async fn answer(proxy: &Arc<Proxy>, request: Request<Incoming>, door: Door) -> Response<Reply> {
     let (peer, version, method) = (door.peer, request.version(), request.method().clone());
+    let host = request.uri().host().map(str::to_owned);
     let served = match Form::of(&request, &door) {
         Form::Connect => Box::pin(connect(proxy, request, door)).await,
         Form::Absolute => Box::pin(forward::forward(proxy, request, peer.ip())).await,
@@ -180,6 +188,7 @@ async fn answer(proxy: &Arc<Proxy>, request: Request<Incoming>, door: Door) -> R
     served.unwrap_or_else(|refusal| {
         proxy.metrics.refused.increment(1);
         proxy.app.metrics.refused(refusal.code());
+        proxy.refused(peer.ip(), host.as_deref(), &refusal);
         let error = &refusal as &dyn std::error::Error;
         tracing::info!(%peer, %method, reason = refusal.code(), error, "request refused");
         refusal.respond(version)
@@ -258,6 +267,8 @@ fn start_interception(
         target,
         identity,
         id: Uuid::now_v7(),
+        peer: door.peer.ip(),
+        asked: AtomicBool::new(false),
     };
     let (shared, switch) = (proxy.clone(), taken_over(&mut request));
     proxy.app.tracker.spawn(async move {
@@ -280,6 +291,7 @@ async fn start_tunnel(
     // Dialled before the 200, so that the client learns what went wrong.
     let upstream = dial::reach(proxy, target).await?;
     proxy.metrics.tunnelled.increment(1);
+    proxy.reached(door.peer.ip(), &target.host);
     let (shared, switch) = (proxy.clone(), taken_over(&mut request));
     proxy.app.tracker.spawn(async move {
         if let Some(client) = upgraded(request).await {

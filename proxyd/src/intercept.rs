@@ -3,7 +3,9 @@
 //! The host of the CONNECT is authoritative: it decides the certificate and the upstream, and every request must
 //! name it (421 otherwise). Whatever goes wrong here ends the connection; it is never tunnelled instead.
 
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bridged::body::ReplyBody;
@@ -11,6 +13,7 @@ use bridged::exchange::{self, Exchange, Origin};
 use bridged::identity::Identity;
 use bridged::refusal::Refusal;
 use bridged::serve::{self, Manner, Protocol};
+use bridged::troubles::Sign;
 use certs::LeafName;
 use http::header::HOST;
 use http::{Request, Response, Version};
@@ -23,6 +26,7 @@ use uuid::Uuid;
 use crate::authority::Authority;
 use crate::front::Client;
 use crate::proxy::Proxy;
+use crate::troubles;
 
 /// Deadline for the whole ClientHello after the CONNECT.
 const HELLO: Duration = Duration::from_secs(10);
@@ -38,17 +42,22 @@ pub struct Connection {
     pub identity: Identity,
     /// Names it in records.
     pub id: Uuid,
+    /// Who connected.
+    pub peer: IpAddr,
+    /// Whether anything was asked on it.
+    pub asked: AtomicBool,
 }
 
 /// Serves an intercepted connection until either side ends it.
 pub(crate) async fn serve(proxy: Arc<Proxy>, client: Client, connection: Connection) {
     // Boxed, so that the handshake's state is gone while the connection lives.
-    let Some(stream) = Box::pin(handshake(&proxy, client, &connection.target)).await else {
+    let Some(stream) = Box::pin(handshake(&proxy, client, &connection)).await else {
         return;
     };
     let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let connection = Arc::new(connection);
     let (app, idle) = (proxy.app.clone(), proxy.config.client_idle);
+    let opened = (proxy.clone(), connection.clone());
     let service = move |request| {
         let (proxy, connection) = (proxy.clone(), connection.clone());
         async move { answer(&proxy, &connection, request).await }
@@ -56,9 +65,14 @@ pub(crate) async fn serve(proxy: Arc<Proxy>, client: Client, connection: Connect
     let protocol = if is_h2 { Protocol::Http2 } else { Protocol::Http1 };
     let manner = Manner { protocol, idle };
     serve::speak(&app, stream.into(), manner, service).await;
+    let (proxy, connection) = opened;
+    if !connection.asked.load(Ordering::Relaxed) {
+        proxy.trouble(connection.peer, &connection.target.host, &troubles::NO_REQUEST);
+    }
 }
 
-async fn handshake(proxy: &Proxy, client: Client, target: &Authority) -> Option<Box<TlsStream<Client>>> {
+async fn handshake(proxy: &Proxy, client: Client, connection: &Connection) -> Option<Box<TlsStream<Client>>> {
+    let target = &connection.target;
     let outcome = async {
         let hello = tokio::time::timeout(HELLO, LazyConfigAcceptor::new(Acceptor::default(), client)).await;
         let start = hello.map_err(|_| Failed::Slow)?.map_err(Failed::Tls)?;
@@ -78,6 +92,9 @@ async fn handshake(proxy: &Proxy, client: Client, target: &Authority) -> Option<
                 Failed::Tls(error) => proxy.metrics.handshake_failed(error),
                 Failed::Name(_) | Failed::Proxy(_) => proxy.metrics.handshake_impossible(),
             }
+            if let Some(sign) = failed.sign() {
+                proxy.trouble(connection.peer, &target.host, sign);
+            }
             tracing::info!(%target, error = &failed as &dyn std::error::Error, "TLS handshake with a client failed");
             None
         }
@@ -96,6 +113,17 @@ enum Failed {
     Proxy(crate::ProxyError),
 }
 
+impl Failed {
+    /// What it means for the client, if it is the client's.
+    fn sign(&self) -> Option<&'static Sign> {
+        match self {
+            Failed::Slow => Some(&troubles::SLOW),
+            Failed::Tls(error) => Some(troubles::of_handshake(error)),
+            Failed::Name(_) | Failed::Proxy(_) => None,
+        }
+    }
+}
+
 fn leaf_name(target: &Authority) -> Result<LeafName, Failed> {
     match target.address {
         Some(address) => Ok(LeafName::Ip(address)),
@@ -105,6 +133,9 @@ fn leaf_name(target: &Authority) -> Result<LeafName, Failed> {
 
 async fn answer(proxy: &Proxy, connection: &Connection, request: Request<Incoming>) -> Response<ReplyBody> {
     let request_id = Uuid::now_v7();
+    if !connection.asked.swap(true, Ordering::Relaxed) {
+        proxy.reached(connection.peer, &connection.target.host);
+    }
     if !names_target(&request, &connection.target) {
         let providers = proxy.app.providers();
         let index = providers

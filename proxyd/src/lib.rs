@@ -24,6 +24,7 @@ mod refusal;
 mod reply;
 mod slots;
 mod tls;
+mod troubles;
 mod tunnel;
 pub mod upstream_proxy;
 mod watched;

@@ -16,6 +16,7 @@ use tokio_rustls::{LazyConfigAcceptor, TlsStream};
 
 use crate::config::{DoorCertificate, TlsConfig};
 use crate::proxy::{Proxy, ProxyError};
+use crate::troubles;
 
 /// Which certificate the port shows.
 #[derive(Debug)]
@@ -90,9 +91,15 @@ pub(crate) async fn accept(proxy: &Proxy, tcp: TcpStream) -> Option<(TlsStream<T
 }
 
 async fn handshake(proxy: &Proxy, tcp: TcpStream) -> Option<TlsStream<TcpStream>> {
-    let local = tcp.local_addr().ok()?.ip().to_canonical();
-    let start = LazyConfigAcceptor::new(Acceptor::default(), tcp).await.ok()?;
+    let (local, peer) = (
+        tcp.local_addr().ok()?.ip().to_canonical(),
+        tcp.peer_addr().ok()?.ip(),
+    );
+    let noted = |error| proxy.trouble(peer, "", troubles::of_handshake(&error));
+    let start = LazyConfigAcceptor::new(Acceptor::default(), tcp).await;
+    let start = start.map_err(noted).ok()?;
     let certificate = proxy.door_certificate.as_ref()?;
     let config = certificate.config(proxy, &start.client_hello(), local)?;
-    start.into_stream(config).await.ok().map(TlsStream::from)
+    let stream = start.into_stream(config).await;
+    stream.map_err(noted).ok().map(TlsStream::from)
 }

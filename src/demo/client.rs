@@ -3,14 +3,12 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use base64::Engine;
 use bytes::Bytes;
 use http::{HeaderMap, Request};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
 use rustls::{ClientConfig, RootCertStore};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -19,11 +17,12 @@ use uuid::Uuid;
 use super::samples::Sample;
 use crate::failure::Failure;
 use crate::gateway::Gateway;
+use crate::probe;
 
 /// A client of the demo's gateway.
 pub(super) struct Client {
     proxy: SocketAddr,
-    credentials: String,
+    token: String,
     tls: TlsConnector,
     issuer: String,
 }
@@ -55,10 +54,9 @@ impl Client {
             .map_err(|error| Failure::because("TLS cannot be set up", error))?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        let pair = format!("demo:{}", token.trim());
         Ok(Client {
             proxy: gateway.addresses.proxy,
-            credentials: base64::engine::general_purpose::STANDARD.encode(pair),
+            token: token.trim().to_owned(),
             tls: TlsConnector::from(Arc::new(config)),
             issuer: format!(
                 "Causeway CA {}…",
@@ -104,30 +102,11 @@ impl Client {
     }
 
     async fn open(&self, host: &str) -> std::io::Result<TlsStream<TcpStream>> {
-        let mut tcp = TcpStream::connect(self.proxy).await?;
-        tcp.set_nodelay(true)?;
-        let connect = format!(
-            "CONNECT {host}:443 HTTP/1.1\r\nHost: {host}:443\r\nProxy-Authorization: Basic {}\r\n\r\n",
-            self.credentials
-        );
-        tcp.write_all(connect.as_bytes()).await?;
-        let head = read_head(&mut tcp).await?;
-        if !head.starts_with("HTTP/1.1 200") {
-            let line = head.lines().next().unwrap_or_default();
-            return Err(std::io::Error::other(format!("the proxy answered `{line}`")));
-        }
+        let connected = probe::connect(self.proxy, &format!("{host}:443"), Some(&self.token)).await;
+        let tcp = connected.map_err(std::io::Error::other)?;
         let name = ServerName::try_from(host.to_owned()).map_err(std::io::Error::other)?;
         self.tls.connect(name, tcp).await
     }
-}
-
-/// Reads a head byte by byte: what follows it belongs to TLS.
-async fn read_head(tcp: &mut TcpStream) -> std::io::Result<String> {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") && head.len() < 8_192 {
-        head.push(tcp.read_u8().await?);
-    }
-    Ok(String::from_utf8_lossy(&head).into_owned())
 }
 
 fn request_id(headers: &HeaderMap) -> Result<Uuid, Failure> {

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -224,7 +225,32 @@ fn roots(ca_file: &Path) -> RootCertStore {
     roots
 }
 
+/// TLS that trusts only `ca_file`, and may fail for it.
+pub(crate) async fn try_tls(tcp: TcpStream, host: &str, ca_file: &Path) -> io::Result<TlsStream<TcpStream>> {
+    handshake(tcp, host, b"http/1.1", &Arc::new(roots(ca_file))).await
+}
+
 async fn tls<T>(io: T, host: &str, http: Http, roots: &Arc<RootCertStore>) -> TlsStream<T>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let protocol: &[u8] = if http == Http::V2 { b"h2" } else { b"http/1.1" };
+    let stream = handshake(io, host, protocol, roots).await;
+    let stream = stream.unwrap_or_else(|error| panic!("TLS with {host}: {error}"));
+    assert_eq!(
+        stream.get_ref().1.alpn_protocol(),
+        Some(protocol),
+        "the protocol asked for is agreed on"
+    );
+    stream
+}
+
+async fn handshake<T>(
+    io: T,
+    host: &str,
+    protocol: &[u8],
+    roots: &Arc<RootCertStore>,
+) -> io::Result<TlsStream<T>>
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
@@ -234,21 +260,13 @@ where
         .unwrap()
         .with_root_certificates(Arc::clone(roots))
         .with_no_client_auth();
-    let protocol: &[u8] = if http == Http::V2 { b"h2" } else { b"http/1.1" };
     config.alpn_protocols = vec![protocol.to_vec()];
     let name = ServerName::try_from(host.to_owned()).unwrap();
-    let stream = within(
+    within(
         "a TLS handshake",
         TlsConnector::from(Arc::new(config)).connect(name, io),
     )
-    .await;
-    let stream = stream.unwrap_or_else(|error| panic!("TLS with {host}: {error}"));
-    assert_eq!(
-        stream.get_ref().1.alpn_protocol(),
-        Some(protocol),
-        "the protocol asked for is agreed on"
-    );
-    stream
+    .await
 }
 
 /// A request to send.

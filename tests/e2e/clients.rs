@@ -36,7 +36,7 @@ pub(crate) async fn run(mut command: Command) -> Option<Output> {
 }
 
 /// A check that could not be made is said aloud; where all must be made, it is a failure.
-fn skip(why: &str) {
+pub(crate) fn skip(why: &str) {
     assert!(
         std::env::var_os("CI").is_none_or(|value| value != "true"),
         "cannot be skipped in CI: {why}"
@@ -45,7 +45,7 @@ fn skip(why: &str) {
 }
 
 /// Nothing of the tester's own environment, so that no other proxy or authority is in play.
-fn bare(program: impl AsRef<std::ffi::OsStr>) -> Command {
+pub(crate) fn bare(program: impl AsRef<std::ffi::OsStr>) -> Command {
     let mut command = Command::new(program);
     command.env_clear();
     for name in ["PATH", "HOME"] {
@@ -137,12 +137,12 @@ pub(crate) async fn check_sdks(fake: &FakeProvider, proxy: &str, ca_file: &Path)
 }
 
 /// The Python to run the SDKs with; `tests/e2e/python/setup.sh` makes it.
-fn python() -> PathBuf {
+pub(crate) fn python() -> PathBuf {
     let given = std::env::var_os("CAUSEWAY_TEST_PYTHON").map(PathBuf::from);
     given.unwrap_or_else(|| in_repository("target/test-venv/bin/python"))
 }
 
-fn in_repository(path: &str) -> PathBuf {
+pub(crate) fn in_repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 

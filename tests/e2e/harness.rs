@@ -146,18 +146,23 @@ struct Running {
 impl Gateway {
     /// Starts a gateway and waits until it listens.
     pub(crate) async fn start(settings: Settings) -> Self {
+        let mut gateway = Self::configured(settings);
+        gateway.restart().await;
+        gateway
+    }
+
+    /// A folder with a configuration, where nothing runs yet.
+    pub(crate) fn configured(settings: Settings) -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("causeway.toml"), settings.toml()).unwrap();
-        let mut gateway = Self {
+        Self {
             dir,
             log: settings.log,
             environment: settings.environment,
             running: None,
             starts: 0,
             stderr: Arc::default(),
-        };
-        gateway.restart().await;
-        gateway
+        }
     }
 
     /// Starts the next process on the same folder.
@@ -442,7 +447,7 @@ impl Gateway {
 
     /// The program with its data folder, and with nothing of the tester's own environment that could lead it
     /// astray.
-    fn command(&self) -> Command {
+    pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_causeway"));
         command.env_clear().current_dir(self.dir.path());
         for name in ["PATH", "HOME", "LLVM_PROFILE_FILE"] {

@@ -9,6 +9,7 @@ mod providers;
 mod query;
 mod records;
 mod reload;
+mod troubles;
 
 use std::sync::Arc;
 
@@ -35,6 +36,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/v1/providers", get(providers::providers))
         .route("/api/v1/sessions", get(records::sessions))
         .route("/api/v1/sessions/{id}", get(records::session))
+        .route("/api/v1/troubles", get(troubles::list))
         .route("/api/v1/reload", post(reload::reload))
         .fallback(|| async { Problem::not_found("there is no such resource") })
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })

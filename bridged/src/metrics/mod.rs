@@ -232,6 +232,12 @@ impl Metrics {
             .increment(1);
     }
 
+    /// Counts a trouble of a client.
+    pub fn trouble(&self, reason: &'static str) {
+        self.resolve(|| counter!("causeway_troubles_total", "reason" => reason))
+            .increment(1);
+    }
+
     /// The metrics of one circuit breaker.
     pub fn breaker(&self, provider: &str, endpoint: &'static str, model: &str) -> BreakerMetrics {
         let labels = [
@@ -380,6 +386,7 @@ fn describe() {
         "Requests that the gateway answered itself"
     );
     describe_gauge!("causeway_websockets_open", "WebSockets that are open");
+    describe_troubles();
     describe_gauge!(
         "causeway_drains",
         "Replies that are read on after their clients have left"
@@ -390,6 +397,13 @@ fn describe() {
     describe_histogram!("gen_ai_client_token_usage", "Tokens of an operation");
     describe_histogram!("gen_ai_server_time_to_first_token", "Time to the first token");
     describe_histogram!("gen_ai_client_operation_duration", "Duration of an operation");
+}
+
+fn describe_troubles() {
+    describe_counter!(
+        "causeway_troubles_total",
+        "Connections of clients that failed, by what was noticed"
+    );
 }
 
 /// started + ended + recovered = written + lost + refused + queued + in the spool, and what the writer holds.

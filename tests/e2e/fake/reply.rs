@@ -77,6 +77,13 @@ impl Reply {
         self
     }
 
+    /// With the first `count` frames as one.
+    pub(crate) fn together(mut self, count: usize) -> Self {
+        let first: Vec<u8> = self.frames.drain(..count).flatten().collect();
+        self.frames.insert(0, first.into());
+        self
+    }
+
     /// Held back: after the first frame, each waits for the gate.
     pub(crate) fn gated(mut self) -> (Self, Gate) {
         let gate = Gate {
