@@ -71,6 +71,15 @@ impl Found {
         }
     }
 
+    /// Takes the service tier in; the last word counts, because a stream begins with the tier that was asked for.
+    pub(super) fn set_tier(&mut self, tier: Option<Json<'_>>) {
+        let known = self.facts.service_tier.as_deref().unwrap_or_default();
+        // Every chunk of a stream repeats it.
+        if let Some(tier) = tier.filter(|tier| !tier.is_text(known)).and_then(Json::text) {
+            self.facts.service_tier = Some(text::short(&tier));
+        }
+    }
+
     /// Takes a report of usage in; tells whether it was one.
     pub(super) fn add_usage(&mut self, usage: Option<Json<'_>>) -> bool {
         usage.is_some_and(|usage| self.counts.merge(usage))

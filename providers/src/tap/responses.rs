@@ -119,6 +119,7 @@ fn response(json: Option<&[u8]>, with_items: bool, found: &mut Found) -> bool {
     let is_object = cursor.object(|cursor, key| match key {
         b"id" => found.set_id(cursor.value()),
         b"model" => found.set_model(cursor.value()),
+        b"service_tier" => found.set_tier(cursor.value()),
         b"status" => status = cursor.value(),
         b"incomplete_details" => reason = cursor.value().and_then(|details| details.member("reason")),
         b"error" => found.add_error(cursor.value()),
