@@ -50,6 +50,17 @@ pub(crate) enum Command {
     Sessions(SessionsOptions),
     /// Show a session or an interception.
     Show(ShowOptions),
+    /// Prove that no record was changed.
+    #[command(subcommand)]
+    Audit(AuditCommand),
+    /// Delete what is older than [retention] allows, and free the space.
+    Vacuum,
+    /// Erase every text that was recorded of a user; names, dates and counts stay.
+    Erase {
+        /// The user.
+        #[arg(long)]
+        user: String,
+    },
 }
 
 impl Default for Command {
@@ -121,6 +132,22 @@ pub(crate) enum TokenCommand {
     Revoke {
         /// The id, as `token list` shows it.
         id: uuid::Uuid,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditCommand {
+    /// Check every record against the chains.
+    Verify {
+        /// A checkpoint that was made earlier and kept elsewhere.
+        #[arg(long, value_name = "FILE")]
+        checkpoint: Option<PathBuf>,
+    },
+    /// Print the ends of the chains, to be signed or kept elsewhere.
+    Checkpoint {
+        /// Where to [default: the standard output].
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
     },
 }
 

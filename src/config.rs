@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use bridged::config::{ConfigError, File, Problems, Source};
-use proxyd::config::{CaFile, ProxyFile};
+use proxyd::config::{CaFile, ProxyFile, TunnelPolicy};
 
 use crate::cli::Globals;
 use crate::data_dir;
@@ -19,22 +19,40 @@ pub(crate) struct Config {
     pub(crate) file: Option<PathBuf>,
 }
 
-const SECTIONS: [&str; 11] = [
-    "proxy", "bridge", "metrics", "ca", "upstream", "store", "record", "breaker", "retry", "provider",
+const SECTIONS: [&str; 17] = [
+    "proxy",
+    "bridge",
+    "metrics",
+    "ca",
+    "upstream",
+    "store",
+    "record",
+    "retention",
+    "identity",
+    "policy",
+    "limit",
+    "budget",
+    "shed",
+    "breaker",
+    "retry",
+    "provider",
     "price",
 ];
 
 /// Reads and checks the configuration that `globals` name.
 pub(crate) fn load(globals: &Globals) -> Result<Config, Failure> {
     let data_dir = data_dir::locate(globals.data_dir.as_deref())?;
-    let default = Path::new("causeway.toml");
-    let file = globals
-        .config
-        .clone()
-        .or_else(|| default.is_file().then(|| default.to_owned()));
+    let file = file(globals);
     let environment = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     Ok(read(file, &data_dir, environment)?)
+}
+
+/// The file that the configuration stands in.
+pub(crate) fn file(globals: &Globals) -> Option<PathBuf> {
+    let default = Path::new("causeway.toml");
+    let given = globals.config.clone();
+    given.or_else(|| default.is_file().then(|| default.to_owned()))
 }
 
 /// Reads and checks a configuration.
@@ -51,6 +69,12 @@ pub(crate) fn read(
         upstream: source.section("upstream", &mut problems),
         store: source.section("store", &mut problems),
         record: source.section("record", &mut problems),
+        retention: source.section("retention", &mut problems),
+        identity: source.section("identity", &mut problems),
+        policy: source.section("policy", &mut problems),
+        limits: source.entries("limit", &mut problems),
+        budgets: source.entries("budget", &mut problems),
+        shed: source.section("shed", &mut problems),
         breaker: source.section("breaker", &mut problems),
         retry: source.section("retry", &mut problems),
         providers: source.entries("provider", &mut problems),
@@ -64,14 +88,27 @@ pub(crate) fn read(
         data_dir: data_dir.to_owned(),
         file,
     };
+    check_exposure(&config.proxy, &mut problems);
     source.finish(problems, &SECTIONS)?;
     Ok(config)
+}
+
+/// Refuses an open relay: everything else that listens asks who is there, and gateway tokens always exist.
+fn check_exposure(proxy: &proxyd::config::Config, problems: &mut Problems) {
+    let reachable = std::iter::once(proxy.listen).chain(proxy.tls.as_ref().map(|tls| tls.listen));
+    let exposed = reachable.filter(|address| !address.ip().is_loopback());
+    if proxy.tunnel == TunnelPolicy::Open && exposed.count() > 0 {
+        problems.add(
+            "proxy.tunnel",
+            "\"open\" lets everyone who reaches the port go anywhere: write \"authenticated\", or listen on 127.0.0.1",
+        );
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bridged::config::{Content, OnAbort};
+    use bridged::config::{Content, OnAbort, StoreLocation};
     use std::time::Duration;
 
     fn problems(text: &str) -> String {
@@ -90,7 +127,9 @@ mod tests {
         assert_eq!(config.bridge.listen.to_string(), "127.0.0.1:4001");
         assert_eq!(config.bridge.metrics_listen.to_string(), "127.0.0.1:2112");
         assert_eq!(config.bridge.providers.len(), 6);
-        assert_eq!(config.bridge.database, Path::new("/data/causeway.db"));
+        assert!(
+            matches!(&config.bridge.store.location, StoreLocation::Sqlite(path) if path == Path::new("/data/causeway.db"))
+        );
         assert_eq!(config.proxy.ca_key, Path::new("/data/ca.key"));
     }
 
@@ -176,7 +215,7 @@ mod tests {
             "proxy.listen: `here`",
             "proxy.allow-private: `all`",
             "record: unknown variant `everything`",
-            "store.url: `mysql`",
+            "store.url: `mysql:…`",
             "provider.openai.byok",
             "provider.New One.name",
             "provider.New One.kind: `opnai`",
@@ -191,6 +230,81 @@ mod tests {
             assert!(text.contains(part), "{part} is not in:\n{text}");
         }
         assert!(!text.contains("hunter2"));
+    }
+
+    #[test]
+    fn the_examples_of_the_readme_are_good() {
+        let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("login-ca.pem"), "").unwrap();
+        let examples = readme
+            .split("```toml\n")
+            .skip(1)
+            .filter_map(|text| text.split("```").next());
+        // Keys of providers are wherever the reader keeps them.
+        let readable: String = examples.filter(|text| !text.contains("OPENAI_API_KEY")).collect();
+        assert!(readable.contains("[[budget]]") && readable.contains("[identity.oidc]"));
+        let path = folder.path().join("causeway.toml");
+        std::fs::write(&path, readable).unwrap();
+        let config = read(Some(path), folder.path(), std::iter::empty());
+        let config = config.unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(config.bridge.admission.budgets.len(), 1);
+    }
+
+    #[test]
+    fn an_open_proxy_stays_on_this_machine() {
+        let open = |address: &str| format!("[proxy]\ntunnel = \"open\"\nlisten = \"{address}:8888\"\n");
+        assert!(problems(&open("0.0.0.0")).contains("proxy.tunnel"));
+        assert!(problems(&open("192.0.2.1")).contains("proxy.tunnel"));
+        let own = problems(&(open("127.0.0.1") + "[colour]\n"));
+        assert!(!own.contains("proxy.tunnel"), "{own}");
+    }
+
+    #[test]
+    fn every_problem_of_governance_is_named_by_its_key() {
+        let text = problems(
+            r#"
+            [identity.oidc]
+            issuer = "http://login.test"
+            audience = []
+            roles = { x = "king" }
+            [identity.trusted-header]
+            header = "not a name"
+            from = ["everywhere"]
+            [policy]
+            refusal-status = 200
+            [[policy.rule]]
+            users = ["ann"]
+            [[limit]]
+            concurrent = 0
+            [[limit]]
+            burst = 3
+            [[budget]]
+            name = "twice"
+            period = "day"
+            [[budget]]
+            name = "twice"
+            period = "day"
+            money = -1
+            "#,
+        );
+        for part in [
+            "identity.oidc.issuer",
+            "identity.oidc.audience",
+            "identity.oidc.roles.x",
+            "identity.oidc.roles: needs `roles-claim`",
+            "identity.trusted-header.header",
+            "identity.trusted-header.from: `everywhere`",
+            "policy.refusal-status",
+            "policy.rule[0]",
+            "limit[0]",
+            "limit[1].burst",
+            "budget.twice: needs a `name` of its own",
+            "budget.twice: bounds nothing",
+            "budget.twice.money",
+        ] {
+            assert!(text.contains(part), "{part} is not in:\n{text}");
+        }
     }
 
     #[test]

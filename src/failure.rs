@@ -35,6 +35,11 @@ impl Failure {
         }
     }
 
+    /// What to say, one line a problem.
+    pub(crate) fn lines(&self) -> &[String] {
+        &self.lines
+    }
+
     /// Prints the failure.
     pub(crate) fn report(&self) -> ExitCode {
         for line in &self.lines {

@@ -32,6 +32,8 @@ pub(crate) struct Gateway {
     pub(crate) token_file: PathBuf,
     /// Whether this start made CA or token.
     pub(crate) is_first: bool,
+    /// What it was started with.
+    config: Config,
     proxy: Arc<Proxy>,
     running: Running,
 }
@@ -88,13 +90,18 @@ impl Gateway {
         let public = PublicCa {
             pem: authority.certificate_pem().to_owned(),
         };
-        let (app, running) = App::start(config.bridge, clock, Some(public))
+        let (app, running) = App::start(config.bridge.clone(), clock, Some(public))
             .await
             .map_err(|error| Failure::because("the gateway cannot start", error))?;
         let token_file = config.data_dir.join("token");
         let made = first_token(&app, &token_file).await?;
-        let proxy = Proxy::new(app.clone(), config.proxy, authority, addresses.listeners())
-            .map_err(|error| Failure::because("the proxy cannot start", error))?;
+        let proxy = Proxy::new(
+            app.clone(),
+            config.proxy.clone(),
+            authority,
+            addresses.listeners(),
+        )
+        .map_err(|error| Failure::because("the proxy cannot start", error))?;
         if let Some(tls_port) = tls_port {
             app.tracker.spawn(proxy.clone().run_tls(tls_port));
         }
@@ -108,20 +115,34 @@ impl Gateway {
             ca,
             token_file,
             is_first,
+            config,
             proxy,
             running,
         })
     }
 
-    /// Signs with the CA that is in its files now. Connections that are open keep their certificates.
-    pub(crate) fn reload_ca(&self, config: &Config) -> Result<(), Failure> {
-        let authority = authority::load(config, self.app.clock.now())?;
-        ca_files(config, &authority)?;
+    /// Runs with `config` and with the CA that is in its files now. Connections that are open keep their
+    /// certificates, requests in flight end as they began. Returns the keys whose new values need a restart.
+    pub(crate) fn reload(&self, config: &Config) -> Result<Vec<&'static str>, Failure> {
+        // Everything that can fail comes first: an unusable CA must not leave half a change behind.
+        let files = Config {
+            proxy: self.config.proxy.clone(),
+            ..config.clone()
+        };
+        let authority = authority::load(&files, self.app.clock.now())?;
+        ca_files(&files, &authority)?;
+        let mut fixed = self
+            .app
+            .reload(&config.bridge)
+            .map_err(|error| Failure::because("the configuration cannot be used", error))?;
+        if config.proxy != self.config.proxy {
+            fixed.push("proxy and ca");
+        }
         self.app.publish_ca(PublicCa {
             pem: authority.certificate_pem().to_owned(),
         });
         self.proxy.replace_authority(authority);
-        Ok(())
+        Ok(fixed)
     }
 
     /// Ends it: no new connections, what is in flight may finish, records are written.

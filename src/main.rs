@@ -3,6 +3,7 @@
 //! Exit codes: 0 fine, 1 failed, 2 usage or configuration. Each command is one file; what daemons do is in the
 //! crates `bridged` and `proxyd`.
 
+mod audit;
 mod authority;
 mod bundle;
 mod ca;
@@ -16,6 +17,8 @@ mod failure;
 mod gateway;
 mod logging;
 mod records;
+mod reload;
+mod retention;
 mod serve;
 mod table;
 mod token;
@@ -53,6 +56,9 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Check => check::run(&globals),
             Command::Sessions(options) => records::sessions(&globals, options).await,
             Command::Show(options) => records::show(&globals, &options).await,
+            Command::Audit(command) => audit::run(&globals, command).await,
+            Command::Vacuum => retention::vacuum(&globals).await,
+            Command::Erase { user } => retention::erase(&globals, user).await,
         }
     });
     // What has not ended by now was given its time; a thread that waits for it must not hold up the exit.

@@ -1,5 +1,6 @@
 //! `causeway sessions` and `causeway show`: records on the terminal, read straight from the store.
 
+use bridged::config::StoreLocation;
 use bridged::store::{Filter, InterceptionRow, Page, SessionRow, Store, StoreError, ThreadRow};
 use serde::Serialize;
 use serde_json::json;
@@ -11,7 +12,7 @@ use crate::failure::Failure;
 use crate::table::{Table, cut, printable};
 
 pub(crate) async fn sessions(globals: &Globals, options: SessionsOptions) -> Result<(), Failure> {
-    let store = open(globals)?;
+    let store = open(globals).await?;
     let filter = Filter {
         user: options.user,
         client: options.client,
@@ -61,7 +62,7 @@ pub(crate) async fn sessions(globals: &Globals, options: SessionsOptions) -> Res
 }
 
 pub(crate) async fn show(globals: &Globals, options: &ShowOptions) -> Result<(), Failure> {
-    let store = open(globals)?;
+    let store = open(globals).await?;
     if let Ok(id) = Uuid::parse_str(&options.id)
         && let Some(row) = store.interception(id, None).await.map_err(unreadable)?
     {
@@ -92,16 +93,20 @@ pub(crate) async fn show(globals: &Globals, options: &ShowOptions) -> Result<(),
     Ok(())
 }
 
-fn open(globals: &Globals) -> Result<Store, Failure> {
+/// Opens the store that the configuration names, which must exist.
+pub(crate) async fn open(globals: &Globals) -> Result<Store, Failure> {
     let config = config::load(globals)?;
-    let path = &config.bridge.database;
-    if !path.exists() {
+    if let StoreLocation::Sqlite(path) = &config.bridge.store.location
+        && !path.exists()
+    {
         return Err(Failure::new(format!(
             "there are no records at {}: run `causeway serve` first",
             path.display()
         )));
     }
-    Store::open(path).map_err(|error| Failure::because("the record store cannot be opened", error))
+    Store::open(&config.bridge.store)
+        .await
+        .map_err(|error| Failure::because("the record store cannot be opened", error))
 }
 
 fn unreadable(error: StoreError) -> Failure {

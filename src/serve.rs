@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::cli::{Globals, ServeOptions};
 use crate::failure::Failure;
 use crate::gateway::Gateway;
-use crate::{config, data_dir, env};
+use crate::{config, data_dir, env, reload};
 
 pub(crate) async fn run(globals: &Globals, options: &ServeOptions) -> Result<(), Failure> {
     let config = config::load(globals)?;
@@ -15,17 +15,12 @@ pub(crate) async fn run(globals: &Globals, options: &ServeOptions) -> Result<(),
     let _lock = data_dir::lock(&config.data_dir)?;
     let data_dir = config.data_dir.clone();
     let mut signals = Signals::listen()?;
-    let gateway = Gateway::start(config.clone()).await?;
+    let gateway = Gateway::start(config).await?;
     greet(&gateway);
     if let Some(path) = &options.ready_file {
         announce(path, &gateway, &data_dir)?;
     }
-    while signals.next().await == Signal::Reload {
-        match gateway.reload_ca(&config) {
-            Ok(()) => tracing::info!("the CA was read again"),
-            Err(failure) => tracing::error!(%failure, "the CA could not be read again; the old one stays"),
-        }
-    }
+    reload::until_end(&gateway, globals, &mut signals).await;
     signals.end_on_next();
     tracing::info!("stopping: requests in flight may end; a second signal ends at once");
     gateway.stop().await;

@@ -13,7 +13,8 @@ use crate::table::Table;
 pub(crate) async fn run(globals: &Globals, command: TokenCommand) -> Result<(), Failure> {
     let config = config::load(globals)?;
     data_dir::make(&config.data_dir)?;
-    let store = Store::open(&config.bridge.database)
+    let store = Store::open(&config.bridge.store)
+        .await
         .map_err(|error| Failure::because("the record store cannot be opened", error))?;
     let failed = |error| Failure::because("the tokens cannot be changed", error);
     let now = Clock::system().micros();

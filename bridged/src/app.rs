@@ -7,25 +7,31 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use providers::{Endpoint, ErrorShape, Prices, Registry, RegistryProblem};
 use tokio::sync::{Semaphore, mpsc};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::admission::Load;
 use crate::clock::Clock;
-use crate::config::{Config, ProviderConfig};
+use crate::config::Config;
 use crate::drain;
 use crate::metrics::Metrics;
-use crate::record::Recorder;
-use crate::store::{OpenError, Store, StoreError, Writer};
+use crate::record::{Gate, Recorder};
+use crate::reload::Reloads;
+use crate::snapshot::{BuildError, Providers, Snapshot};
+use crate::store::{OpenError, Store, StoreError, Writer, WriterConfig, WriterError};
 use crate::token::{self, Tokens};
-use crate::upstream::{Healths, Shared, Trust, TrustError, Upstream};
+use crate::upstream::{Healths, Shared, Upstream};
 
 /// How often histograms are folded together.
 const UPKEEP: Duration = Duration::from_secs(5);
 
 /// How often the files of keys are looked at.
 const KEYS: Duration = Duration::from_secs(3);
+
+/// How often what is not needed any more is looked for.
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// Why a bridge could not start.
 #[derive(Debug, thiserror::Error)]
@@ -37,12 +43,12 @@ pub enum StartError {
     /// The store cannot be used.
     #[error("the record store cannot be used")]
     Store(#[from] StoreError),
-    /// Upstream certificates cannot be checked.
-    #[error("upstream certificates cannot be checked")]
-    Trust(#[from] TrustError),
-    /// The providers contradict each other.
-    #[error("the providers contradict each other")]
-    Providers(Vec<RegistryProblem>),
+    /// Records cannot be written.
+    #[error("records cannot be written")]
+    Writer(#[from] WriterError),
+    /// The configuration cannot run.
+    #[error("the configuration cannot be used")]
+    Configuration(#[from] BuildError),
     /// The metrics cannot be set up.
     #[error("the metrics cannot be set up")]
     Metrics(#[from] metrics_exporter_prometheus::BuildError),
@@ -59,8 +65,6 @@ pub enum StartError {
 /// What a running bridge shares.
 #[derive(Debug)]
 pub struct App {
-    /// The configuration.
-    pub config: Config,
     /// Where the date comes from.
     pub clock: Clock,
     /// Who may come in.
@@ -69,8 +73,6 @@ pub struct App {
     pub store: Store,
     /// The way into the store for requests.
     pub recorder: Recorder,
-    /// What tokens cost.
-    pub prices: Arc<Prices>,
     /// A permit for each reply that may be read on without its client.
     pub drains: Arc<Semaphore>,
     /// All metrics of the process.
@@ -81,7 +83,11 @@ pub struct App {
     pub stopping: CancellationToken,
     /// What provider instances share, and what of them outlives a configuration.
     pub shared: Shared,
-    providers: ArcSwap<Providers>,
+    /// Whether the process keeps up.
+    pub load: Load,
+    /// The way to whoever reads the configuration again.
+    pub reloads: Reloads,
+    snapshot: ArcSwap<Snapshot>,
     ca: ArcSwapOption<PublicCa>,
 }
 
@@ -90,68 +96,6 @@ pub struct App {
 pub struct PublicCa {
     /// The certificate.
     pub pem: String,
-}
-
-/// The provider instances with their connections.
-#[derive(Debug)]
-pub struct Providers {
-    /// Which request goes where.
-    pub registry: Registry,
-    upstreams: Vec<Upstream>,
-}
-
-impl Providers {
-    /// Makes the instances of a configuration; what is known of those of the same names goes on.
-    fn build(config: &Config, shared: &Shared) -> Result<Providers, StartError> {
-        let instances = config
-            .providers
-            .iter()
-            .map(|provider| provider.instance.clone())
-            .collect();
-        let registry = Registry::new(instances).map_err(StartError::Providers)?;
-        let trust = Trust::load(&config.upstream.extra_ca)?;
-        let make = |(instance, provider): (&Arc<_>, _)| {
-            Upstream::new(
-                Arc::clone(instance),
-                provider,
-                config.upstream.clone(),
-                trust.clone(),
-                shared,
-            )
-        };
-        let upstreams = registry
-            .instances()
-            .iter()
-            .zip(&config.providers)
-            .map(make)
-            .collect();
-        Ok(Providers { registry, upstreams })
-    }
-
-    /// The instance at `index` of the registry.
-    pub fn upstream(&self, index: usize) -> Option<&Upstream> {
-        self.upstreams.get(index)
-    }
-
-    /// Every instance.
-    pub fn upstreams(&self) -> impl Iterator<Item = &Upstream> {
-        self.upstreams.iter()
-    }
-
-    /// The shape of errors that no endpoint is known for: that of the instance, else OpenAI's.
-    pub fn error_shape(&self, index: Option<usize>) -> ErrorShape {
-        let upstream = index.and_then(|index| self.upstream(index));
-        upstream.map_or(ErrorShape::OpenAi, |upstream| {
-            upstream.instance.kind.error_shape(Endpoint::Passthrough)
-        })
-    }
-
-    /// The name of the instance at `index`.
-    pub fn name(&self, index: usize) -> String {
-        self.upstream(index)
-            .map(|upstream| upstream.name.to_string())
-            .unwrap_or_default()
-    }
 }
 
 /// A running bridge's end.
@@ -179,29 +123,35 @@ impl App {
             metrics: metrics.clone(),
             healths: Arc::new(Healths::new(metrics.clone(), clock.clone())),
         };
-        let providers = Providers::build(&config, &shared)?;
-        for upstream in providers.upstreams() {
-            metrics.provider_info(&upstream.name, upstream.instance.kind.name(), "enabled");
-            upstream.publish_keys();
-        }
-        for ProviderConfig { instance, .. } in &config.disabled {
-            metrics.provider_info(instance.name.as_str(), instance.kind.name(), "disabled");
-        }
-        let store = Store::open(&config.database)?;
+        let snapshot = Snapshot::build(&config, &shared, None)?;
+        snapshot.publish(&shared, true);
+        let store = Store::open(&config.store).await?;
         let (queue, jobs) = mpsc::channel(crate::record::QUEUE);
+        let gate = Gate::default();
+        let writing = WriterConfig {
+            durability: config.record.durability,
+            when_full: config.record.when_full,
+            retention: config.retention,
+            spool: config.spool.clone(),
+            spool_max: config.record.spool_max,
+        };
         let writer = Writer::start(
             &store,
             jobs,
-            config.record.durability,
-            metrics.record.clone(),
+            &writing,
+            (metrics.record.clone(), gate.clone()),
             &clock,
         )?;
-        let recorder = Recorder::new(queue, config.record, metrics.record.clone(), tracker.clone());
+        let recorder = Recorder::new(
+            queue,
+            config.record,
+            metrics.record.clone(),
+            tracker.clone(),
+            gate,
+        );
         let app = Arc::new(App {
             drains: Arc::new(Semaphore::new(drain::MOST)),
-            prices: Arc::new(Prices::new(config.prices.clone())),
             tokens: Tokens::load(store.clone()).await?,
-            config,
             clock,
             store,
             recorder,
@@ -209,16 +159,37 @@ impl App {
             tracker,
             stopping,
             shared,
-            providers: ArcSwap::from_pointee(providers),
+            load: Load::default(),
+            reloads: Reloads::default(),
+            snapshot: ArcSwap::from_pointee(snapshot),
             ca: ArcSwapOption::from_pointee(ca),
         });
+        app.metrics.config.reloaded(app.clock.now());
         app.keep_house();
         Ok((app, Running { writer }))
     }
 
+    /// What the configuration decides, as it is now.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
     /// The provider instances as they are now; a request keeps the set it began with.
     pub fn providers(&self) -> Arc<Providers> {
-        self.providers.load_full()
+        self.snapshot.load().providers.clone()
+    }
+
+    /// Runs with `config` from now on; requests in flight end as they began. Returns the keys whose new values
+    /// count only after a restart.
+    ///
+    /// # Errors
+    /// The configuration cannot run; nothing has changed.
+    pub fn reload(&self, config: &Config) -> Result<Vec<&'static str>, BuildError> {
+        let old = self.snapshot();
+        let new = Arc::new(Snapshot::build(config, &self.shared, Some(&old))?);
+        self.snapshot.store(new.clone());
+        old.give_way_to(&new, &self.shared);
+        Ok(old.config.fixed_keys(config))
     }
 
     /// The CA's certificate, which anyone may fetch.
@@ -248,15 +219,36 @@ impl App {
             let mut upkeep = tokio::time::interval(UPKEEP);
             let mut refresh = tokio::time::interval(token::REFRESH);
             let mut keys = tokio::time::interval(KEYS);
+            let mut minute = tokio::time::interval(MINUTE);
             loop {
                 tokio::select! {
-                    _ = upkeep.tick() => app.metrics.run_upkeep(),
+                    _ = upkeep.tick() => {
+                        app.metrics.run_upkeep();
+                        app.metrics.config.lag(app.load.lag());
+                    }
                     _ = refresh.tick() => app.tokens.refresh().await,
                     _ = keys.tick() => app.look_after_keys(),
+                    _ = minute.tick() => app.snapshot().admission.forget_idle(Instant::now()),
                     () = app.stopping.cancelled() => return,
                 }
             }
         });
+        let app = self.clone();
+        self.tracker.spawn(async move {
+            tokio::select! {
+                () = app.load.watch() => {}
+                () = app.keep_issuer_fresh() => {}
+                () = app.stopping.cancelled() => {}
+            }
+        });
+    }
+
+    async fn keep_issuer_fresh(&self) {
+        let mut minute = tokio::time::interval(MINUTE);
+        loop {
+            minute.tick().await;
+            self.snapshot().identity.keep_fresh().await;
+        }
     }
 }
 

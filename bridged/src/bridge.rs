@@ -25,11 +25,17 @@ const ALIASES: [&str; 2] = ["/api/v2/aibridge", "/api/v2/ai-gateway"];
 pub async fn run(app: Arc<App>, listener: TcpListener) {
     let api = api::router(app.clone());
     let shared = app.clone();
-    serve::accept(app, listener, move |tcp, _| {
+    serve::accept(app, listener, move |tcp, peer| {
         let (app, api) = (shared.clone(), api.clone());
         async move {
             let shared = app.clone();
-            let service = move |request| answer(shared.clone(), api.clone(), request);
+            let service = move |mut request: Request<Incoming>| {
+                shared
+                    .snapshot()
+                    .identity
+                    .distrust(request.headers_mut(), peer.ip());
+                answer(shared.clone(), api.clone(), request)
+            };
             serve::speak_plain(&app, tcp, service).await;
         }
     })
@@ -60,17 +66,17 @@ async fn data_plane(app: Arc<App>, request: Request<Incoming>) -> Response<Reply
     let (name, path_and_query) = split(request.uri().path_and_query().map_or("/", |path| path.as_str()));
     let providers = app.providers();
     let Some(index) = providers.registry.named(name) else {
-        return refuse(&app, &Refusal::UnknownProvider, ErrorShape::OpenAi, request_id);
+        return exchange::refuse_marked(&app, &Refusal::UnknownProvider, ErrorShape::OpenAi, request_id);
     };
     // Clients probe a base URL before they use it.
     if *request.method() == Method::HEAD && path_and_query == "/" {
         return Response::new(ReplyBody::empty());
     }
-    let identity = match identity::from_headers(&app.tokens, request.headers(), app.clock.micros()).await {
+    let identity = match identity::from_headers(&app, request.headers()).await {
         Ok(identity) => identity,
         Err(error) => {
             let shape = providers.error_shape(Some(index));
-            return refuse(&app, &Refusal::Unauthenticated(error), shape, request_id);
+            return exchange::refuse_marked(&app, &Refusal::Unauthenticated(error), shape, request_id);
         }
     };
     let origin = Origin::Provider {
@@ -88,12 +94,6 @@ async fn data_plane(app: Arc<App>, request: Request<Incoming>) -> Response<Reply
         },
     )
     .await
-}
-
-fn refuse(app: &App, refusal: &Refusal, shape: ErrorShape, request_id: Uuid) -> Response<ReplyBody> {
-    let mut response = exchange::refuse(app, refusal, shape, request_id);
-    exchange::mark(response.headers_mut(), request_id);
-    response
 }
 
 /// Splits `/openai/v1/x?y` into `openai` and `/v1/x?y`.

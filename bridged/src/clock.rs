@@ -7,6 +7,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use serde::{Deserialize, Serialize};
+
 /// Where the date comes from.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> SystemTime + Send + Sync>);
@@ -44,7 +46,7 @@ impl fmt::Debug for Clock {
 }
 
 /// A date in microseconds since the Unix epoch, UTC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Micros(pub i64);
 
 impl Micros {
@@ -86,6 +88,12 @@ impl Micros {
         i64::try_from(date.unix_timestamp_nanos() / 1_000)
             .ok()
             .map(Micros)
+    }
+}
+
+impl From<Micros> for SystemTime {
+    fn from(date: Micros) -> SystemTime {
+        UNIX_EPOCH + Duration::from_micros(u64::try_from(date.0).unwrap_or_default())
     }
 }
 

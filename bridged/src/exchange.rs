@@ -17,19 +17,21 @@ use std::sync::Arc;
 use http::header::HeaderMap;
 use http::{HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
-use providers::{Api, Endpoint, ErrorShape, NamedRouteError, Route};
+use providers::{Api, Endpoint, ErrorShape, NamedRouteError, Registry, Route};
 use uuid::Uuid;
 
-use crate::app::{App, Providers};
+use crate::admission::Denied;
+use crate::app::App;
 use crate::body::ReplyBody;
 use crate::headers;
 use crate::identity::Identity;
 use crate::record::Mode;
 use crate::refusal::Refusal;
+use crate::snapshot::{Providers, Snapshot};
 use crate::upstream::Upstream;
 use crate::websocket;
 
-pub(crate) use call::{Call, record, user_agent};
+pub(crate) use call::{Call, begin, user_agent};
 pub(crate) use reply::{tap_limits, to_client};
 pub(crate) use send::answered;
 
@@ -70,10 +72,16 @@ pub struct Exchange {
 /// Answers a request. Never fails: what goes wrong is answered too.
 pub async fn exchange(app: &Arc<App>, exchange: Exchange) -> Response<ReplyBody> {
     let request_id = exchange.request_id;
-    let providers = app.providers();
-    let mut response = match route(&providers, &exchange) {
+    let (snapshot, mut exchange) = (app.snapshot(), exchange);
+    let providers = &snapshot.providers;
+    if !exchange.identity.is_live(app, app.clock.micros()) {
+        let shape = providers.error_shape(exchange.index(&providers.registry));
+        return refuse_marked(app, &Refusal::Ended, shape, request_id);
+    }
+    snapshot.identity.strip(exchange.request.headers_mut());
+    let mut response = match route(providers, &exchange) {
         Err((refusal, index)) => refuse(app, &refusal, providers.error_shape(index), request_id),
-        Ok(route) => dispatch(app, &providers, route, exchange).await,
+        Ok(route) => dispatch(app, &snapshot, route, exchange).await,
     };
     mark(response.headers_mut(), request_id);
     response
@@ -98,6 +106,18 @@ pub fn refuse(app: &App, refusal: &Refusal, shape: ErrorShape, request_id: Uuid)
         "request refused"
     );
     refusal.respond(shape, request_id)
+}
+
+/// The same, with the request's id on it.
+pub fn refuse_marked(
+    app: &App,
+    refusal: &Refusal,
+    shape: ErrorShape,
+    request_id: Uuid,
+) -> Response<ReplyBody> {
+    let mut response = refuse(app, refusal, shape, request_id);
+    mark(response.headers_mut(), request_id);
+    response
 }
 
 /// Finds the route; a refusal comes with the instance whose clients are to understand it.
@@ -150,21 +170,27 @@ fn route_as(
 
 async fn dispatch(
     app: &Arc<App>,
-    providers: &Arc<Providers>,
+    snapshot: &Snapshot,
     route: Route,
     exchange: Exchange,
 ) -> Response<ReplyBody> {
     let request_id = exchange.request_id;
-    let Some(upstream) = providers.upstream(route.index) else {
+    let Some(upstream) = snapshot.providers.upstream(route.index) else {
         return refuse(app, &Refusal::UnknownProvider, ErrorShape::OpenAi, request_id);
     };
     let shape = upstream.instance.kind.error_shape(route.endpoint);
     let answered = if websocket::is_asked(&exchange.request) {
-        websocket::open(app, providers, &route, exchange).await
+        match admit_socket(snapshot, upstream, &route, &exchange) {
+            Ok(()) => websocket::open(app, &snapshot.providers, &route, exchange).await,
+            Err(denied) => Err(denied.into()),
+        }
     } else {
         match route.endpoint {
-            Endpoint::Bridged(api) => bridge(app, providers, upstream, (&route, api), exchange).await,
-            Endpoint::Passthrough => pass::pass_through(app, upstream, &route, exchange).await,
+            Endpoint::Bridged(api) => bridge(app, snapshot, upstream, (&route, api), exchange).await,
+            Endpoint::Passthrough => match admit_unbridged(snapshot, upstream, &exchange) {
+                Ok(()) => pass::pass_through(app, upstream, &route, exchange).await,
+                Err(denied) => Err(denied.into()),
+            },
         }
     };
     answered.unwrap_or_else(|refusal| refuse(app, &refusal, shape, request_id))
@@ -173,14 +199,19 @@ async fn dispatch(
 /// An AI call: recorded before it is sent, tapped while it is answered.
 async fn bridge(
     app: &Arc<App>,
-    providers: &Providers,
+    snapshot: &Snapshot,
     upstream: &Upstream,
     (route, api): (&Route, Api),
     exchange: Exchange,
 ) -> Result<Response<ReplyBody>, Refusal> {
     let mut call = call::receive(app, route, api, exchange).await?;
-    let mut way = way::find(providers, upstream, (route, api), &mut call)?;
+    let admitted = match call::admit(app, snapshot, upstream, &call) {
+        Ok(admitted) => admitted,
+        Err(denied) => return Err(call::deny(app, upstream, call, denied).await),
+    };
+    let mut way = way::find(snapshot, upstream, (route, api), &mut call)?;
     let mut recording = call::record(app, way.upstream, &mut call, &way.credential).await?;
+    recording.admitted(admitted);
     let hides_usage = usage::ask(way.upstream, &mut call);
     match send::send(app, &mut way, call, &mut recording).await {
         Ok(response) => Ok(reply::relay(app, way.upstream, response, recording, hides_usage)),
@@ -188,7 +219,33 @@ async fn bridge(
     }
 }
 
+/// Calls over a socket are admitted one by one.
+fn admit_socket(
+    snapshot: &Snapshot,
+    upstream: &Upstream,
+    route: &Route,
+    exchange: &Exchange,
+) -> Result<(), Denied> {
+    match websocket::is_bridged(route.endpoint) {
+        true => Ok(()),
+        false => admit_unbridged(snapshot, upstream, exchange),
+    }
+}
+
+fn admit_unbridged(snapshot: &Snapshot, upstream: &Upstream, exchange: &Exchange) -> Result<(), Denied> {
+    let admission = &snapshot.admission;
+    admission.admit_unbridged(&exchange.identity, &upstream.name)
+}
+
 impl Exchange {
+    /// The instance that this is for, whatever its path.
+    fn index(&self, registry: &Registry) -> Option<usize> {
+        match &self.origin {
+            Origin::Host { host, port } => registry.claiming(host, *port),
+            Origin::Provider { name, .. } => registry.named(name),
+        }
+    }
+
     pub(crate) fn mode(&self) -> Mode {
         match self.origin {
             Origin::Host { .. } => Mode::Proxy,

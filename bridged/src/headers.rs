@@ -68,6 +68,15 @@ pub fn to_client(upstream: &HeaderMap) -> HeaderMap {
     out
 }
 
+/// A copy without the fields that `drop` names; removal from a map would reorder the rest.
+pub(crate) fn less(headers: &HeaderMap, drop: impl Fn(&HeaderName, &HeaderValue) -> bool) -> HeaderMap {
+    let mut out = HeaderMap::with_capacity(headers.len());
+    for (name, value) in headers.iter().filter(|(name, value)| !drop(name, value)) {
+        out.append(name.clone(), value.clone());
+    }
+    out
+}
+
 /// `Trailer` is not among them: it announces fields that pass on with the body.
 fn is_hop_by_hop(name: &HeaderName) -> bool {
     [

@@ -7,11 +7,13 @@
 //! The path of a request is [`exchange::exchange`], top to bottom.
 
 pub mod activity;
+pub mod admission;
 pub mod api;
 pub mod app;
 pub mod body;
 pub mod breaker;
 pub mod bridge;
+pub mod cidr;
 pub mod clock;
 pub mod config;
 pub mod copy;
@@ -26,8 +28,10 @@ pub mod prefixed;
 pub mod record;
 pub mod refusal;
 pub mod relay;
+pub mod reload;
 pub mod secret;
 pub mod serve;
+pub mod snapshot;
 mod splice;
 pub mod store;
 pub mod token;

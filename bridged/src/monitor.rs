@@ -36,7 +36,7 @@ async fn answer(app: Arc<App>, request: Request<Incoming>) -> Response<ReplyBody
         "/metrics" => text(StatusCode::OK, app.metrics.render()),
         "/healthz" => text(StatusCode::OK, "ok\n".to_owned()),
         "/readyz" => match unready(&app).await {
-            None => text(StatusCode::OK, "ready\n".to_owned()),
+            None => text(StatusCode::OK, ready(&app)),
             Some(reason) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
         },
         _ => text(
@@ -51,11 +51,24 @@ async fn unready(app: &App) -> Option<&'static str> {
     if app.stopping.is_cancelled() {
         return Some("stopping");
     }
+    let queued = app.recorder.queued();
+    if let Some(strain) = app.snapshot().admission.strain(&app.load, queued) {
+        return Some(strain);
+    }
     app.store
         .token_version()
         .await
         .err()
         .map(|_| "the record store cannot be read")
+}
+
+/// An unusable file is no reason to take the process out: the old configuration runs.
+fn ready(app: &App) -> String {
+    if app.metrics.config.is_good() {
+        "ready\n".to_owned()
+    } else {
+        "ready; but the configuration's file cannot be used, the old one runs\n".to_owned()
+    }
 }
 
 fn text(status: StatusCode, text: String) -> Response<ReplyBody> {

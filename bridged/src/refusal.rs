@@ -12,6 +12,7 @@ use http::{Response, StatusCode};
 use providers::{ErrorFacts, ErrorShape};
 use uuid::Uuid;
 
+use crate::admission::{self, Denied};
 use crate::body::{CollectError, ReplyBody};
 use crate::headers;
 use crate::identity::IdentityError;
@@ -36,6 +37,12 @@ pub enum Refusal {
     /// The sender is not known.
     #[error(transparent)]
     Unauthenticated(IdentityError),
+    /// The sender's proof has ended or was revoked while the connection was open.
+    #[error("your gateway token has ended or was revoked: connect again with another")]
+    Ended,
+    /// Policy, a limit or a budget is in the way.
+    #[error(transparent)]
+    Denied(#[from] Denied),
     /// The request names another host than the one that the client connected to.
     #[error("the request's host is not the one of this connection")]
     Misdirected,
@@ -126,7 +133,9 @@ impl Refusal {
     pub fn status(&self) -> u16 {
         match self {
             Refusal::UnknownProvider | Refusal::UnknownRoute { .. } => 404,
+            Refusal::Unauthenticated(IdentityError::Unavailable) => 503,
             Refusal::Unauthenticated(_) => 401,
+            Refusal::Denied(denied) => denied.status(),
             Refusal::Misdirected => 421,
             Refusal::Connect => 400,
             Refusal::WebSocket { status } => *status,
@@ -136,7 +145,8 @@ impl Refusal {
             // Every client shows a 400 as it is and none repeats it.
             Refusal::Body(CollectError::Broken(_))
             | Refusal::NoCredential { .. }
-            | Refusal::KeysRejected { .. } => 400,
+            | Refusal::KeysRejected { .. }
+            | Refusal::Ended => 400,
             Refusal::KeysResting { .. } | Refusal::QuotaSpent { .. } => 429,
             Refusal::Unrecordable(_) | Refusal::NoRandomness | Refusal::CircuitOpen { .. } => 503,
             Refusal::Upstream { error, .. } if error.is_timeout() => 504,
@@ -151,6 +161,9 @@ impl Refusal {
             Refusal::UnknownRoute { .. } => "unknown_route",
             Refusal::Unauthenticated(IdentityError::Missing) => "token_missing",
             Refusal::Unauthenticated(IdentityError::Unknown) => "token_unknown",
+            Refusal::Unauthenticated(IdentityError::Unavailable) => "identity_unavailable",
+            Refusal::Ended => "token_ended",
+            Refusal::Denied(denied) => denied.code(),
             Refusal::Misdirected => "misdirected",
             Refusal::Connect => "connect_inside",
             Refusal::NoRandomness => "no_randomness",
@@ -176,14 +189,17 @@ impl Refusal {
             Refusal::KeysResting { wait, .. }
             | Refusal::QuotaSpent { wait, .. }
             | Refusal::CircuitOpen { wait, .. } => Some(*wait),
-            Refusal::Unrecordable(_) => Some(Duration::from_secs(5)),
+            Refusal::Denied(denied) => denied.retry_after(),
+            Refusal::Unrecordable(_) | Refusal::Unauthenticated(IdentityError::Unavailable) => {
+                Some(Duration::from_secs(5))
+            }
             _ => None,
         }
     }
 
     /// Whether the connection cannot be used further: the rest of the request is still on it.
     fn ends_connection(&self) -> bool {
-        matches!(self, Refusal::Body(_))
+        matches!(self, Refusal::Body(_) | Refusal::Ended)
     }
 
     /// The response on the wire.
@@ -200,7 +216,7 @@ impl Refusal {
             Refusal::WebSocket { status: 426 } => {
                 head.insert(UPGRADE, HeaderValue::from_static("HTTP/1.1"));
             }
-            Refusal::Unauthenticated(_) => {
+            Refusal::Unauthenticated(_) if status == 401 => {
                 head.insert(
                     http::header::WWW_AUTHENTICATE,
                     HeaderValue::from_static("Bearer realm=\"Causeway\""),
@@ -234,8 +250,7 @@ impl Refusal {
 
 /// A wait in whole seconds, never too short and never nothing.
 fn whole_seconds(wait: &Duration) -> u64 {
-    let started = u64::from(wait.subsec_nanos() > 0);
-    wait.as_secs().saturating_add(started).max(1)
+    admission::seconds(*wait).max(1)
 }
 
 fn subject(provider: &str, model: Option<&str>) -> String {

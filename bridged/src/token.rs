@@ -166,6 +166,12 @@ impl Tokens {
         self.look_up(&hash).filter(|record| record.is_live(now))
     }
 
+    /// Whether the token with this hash is good at `now`, as far as is known without asking the store.
+    pub fn is_live(&self, hash: &TokenHash, now: Micros) -> bool {
+        let known = self.known.load();
+        known.by_hash.get(hash).is_some_and(|record| record.is_live(now))
+    }
+
     /// Reads the tokens again if the store says that they changed.
     pub async fn refresh(&self) {
         let outcome = async {

@@ -74,6 +74,21 @@ pub struct Instance {
     pub hosts: Vec<HostClaim>,
 }
 
+impl PartialEq for Instance {
+    fn eq(&self, other: &Instance) -> bool {
+        let Instance {
+            name,
+            kind,
+            base_url,
+            hosts,
+        } = self;
+        *name == other.name
+            && kind.name() == other.kind.name()
+            && *base_url == other.base_url
+            && *hosts == other.hosts
+    }
+}
+
 impl Instance {
     /// Whether the operator redirects the claimed hosts: then bridged requests go to the base URL instead.
     #[must_use]

@@ -11,8 +11,10 @@ macro_rules! stored_enum {
             $($(#[$doc:meta])* $variant:ident = $code:literal, $text:literal;)+
         }
     ) => {
+        #[derive(
+            Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+        )]
         $(#[$meta])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum $name {
             $($(#[$doc])* $variant,)+
         }

@@ -108,7 +108,7 @@ pub enum TunnelPolicy {
 }
 
 /// What the proxy runs with.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Address of the proxy's listener.
     pub listen: SocketAddr,
@@ -147,7 +147,7 @@ pub struct Config {
 }
 
 /// The listener with TLS.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct TlsConfig {
     /// Its address.
     pub listen: SocketAddr,
@@ -156,7 +156,7 @@ pub struct TlsConfig {
 }
 
 /// The certificate of the listener with TLS.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum DoorCertificate {
     /// The operator's, in PEM files.
     Files {

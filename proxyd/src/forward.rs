@@ -41,6 +41,8 @@ pub(crate) async fn forward(
         None => Wire::from(dial::direct(proxy, &target).await?),
     };
     proxy.metrics.forwarded.increment(1);
+    let mut request = request;
+    proxy.app.snapshot().identity.strip(request.headers_mut());
     let request = outgoing(request, &target, chain);
     let (response, connection) = exchange(proxy, wire, request).await?;
     if chain.is_some() && response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED {

@@ -7,11 +7,12 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use bridged::cidr::Cidr;
+
 use crate::authority::{self, Authority};
-use crate::guard::Cidr;
 
 /// A list of hosts.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct HostList {
     exact: HashSet<Arc<str>>,
     /// Suffixes with their leading dot.

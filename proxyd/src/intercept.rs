@@ -111,9 +111,7 @@ async fn answer(proxy: &Proxy, connection: &Connection, request: Request<Incomin
             .registry
             .claiming(&connection.target.host, connection.target.port.get());
         let shape = providers.error_shape(index);
-        let mut response = exchange::refuse(&proxy.app, &Refusal::Misdirected, shape, request_id);
-        exchange::mark(response.headers_mut(), request_id);
-        return response;
+        return exchange::refuse_marked(&proxy.app, &Refusal::Misdirected, shape, request_id);
     }
     let target = &connection.target;
     let exchange = Exchange {

@@ -7,7 +7,6 @@ use std::net::IpAddr;
 
 use bridged::identity::{self, Identity};
 use http::HeaderMap;
-use http::header::{HeaderValue, PROXY_AUTHORIZATION};
 
 use crate::authority::Authority;
 use crate::config::TunnelPolicy;
@@ -39,7 +38,9 @@ pub(crate) async fn judge(
         .claiming(&target.host, target.port.get())
         .is_some();
     if claimed {
-        return Ok(Pass::Intercept(identify(proxy, headers).await?));
+        return Ok(Pass::Intercept(
+            identity::at_proxy(&proxy.app, headers, peer).await?,
+        ));
     }
     caller(proxy, target, headers, peer).await.map(Pass::Carry)
 }
@@ -82,11 +83,7 @@ async fn caller(
         TunnelPolicy::Deny if !proxy.config.allow_hosts.contains(target) => return Err(Refusal::Host),
         TunnelPolicy::Deny | TunnelPolicy::Authenticated => {}
     }
-    Ok(Caller::User(identify(proxy, headers).await?.user))
-}
-
-async fn identify(proxy: &Proxy, headers: &HeaderMap) -> Result<Identity, Refusal> {
-    let value = headers.get(PROXY_AUTHORIZATION).map(HeaderValue::as_bytes);
-    let now = proxy.app.clock.micros();
-    Ok(identity::from_proxy_authorization(&proxy.app.tokens, value, now).await?)
+    Ok(Caller::User(
+        identity::at_proxy(&proxy.app, headers, peer).await?.user,
+    ))
 }

@@ -84,6 +84,7 @@ impl Refusal {
             Refusal::Target(_) | Refusal::Form | Refusal::Body | Refusal::Coding | Refusal::Scheme => {
                 StatusCode::BAD_REQUEST
             }
+            Refusal::Identity(IdentityError::Unavailable) => StatusCode::SERVICE_UNAVAILABLE,
             Refusal::Identity(_) => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
             Refusal::Port | Refusal::Host | Refusal::Denied | Refusal::InClear | Refusal::Address => {
                 StatusCode::FORBIDDEN
@@ -108,6 +109,7 @@ impl Refusal {
             Refusal::Port => "port_not_allowed",
             Refusal::Identity(IdentityError::Missing) => "token_missing",
             Refusal::Identity(IdentityError::Unknown) => "token_unknown",
+            Refusal::Identity(IdentityError::Unavailable) => "identity_unavailable",
             Refusal::Host => "host_not_allowed",
             Refusal::Denied => "host_denied",
             Refusal::InClear => "claimed_host_in_clear",
@@ -129,7 +131,7 @@ impl Refusal {
         let mut response = Reply::text(self.status(), "text/plain; charset=utf-8", text);
         let head = response.headers_mut();
         head.insert(headers::REASON, HeaderValue::from_static(self.code()));
-        if matches!(self, Refusal::Identity(_)) {
+        if self.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
             head.insert(
                 PROXY_AUTHENTICATE,
                 HeaderValue::from_static("Basic realm=\"Causeway\""),

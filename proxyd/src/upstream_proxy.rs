@@ -36,7 +36,7 @@ const ANSWER: Duration = Duration::from_secs(10);
 const HEAD_LIMIT: usize = 64 << 10;
 
 /// `upstream-proxy` and what belongs to it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct UpstreamProxy {
     /// Where it is.
     pub(crate) address: Authority,

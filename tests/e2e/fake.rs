@@ -33,8 +33,10 @@ use tokio_rustls::TlsAcceptor;
 pub(crate) use reply::Reply;
 pub(crate) use socket::{ProviderSocket, SocketProvider, completed};
 
-/// The hosts that the fake has certificates for: those that the built-in providers claim.
-const HOSTS: [&str; 11] = [
+/// The hosts that the fake has certificates for: those that the built-in providers
+/// claim, and its own name.
+const HOSTS: [&str; 12] = [
+    "localhost",
     "api.openai.com",
     "api.anthropic.com",
     "chatgpt.com",

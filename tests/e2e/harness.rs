@@ -166,7 +166,7 @@ impl Gateway {
         self.starts += 1;
         let ready_file = self.dir.path().join(format!("ready-{}.json", self.starts));
         let mut command = self.command();
-        command.arg("--config").arg(self.dir.path().join("causeway.toml"));
+        command.arg("--config").arg(self.configuration_file());
         if let Some(level) = self.log {
             command.args(["--log", level]);
         }
@@ -191,6 +191,52 @@ impl Gateway {
             metrics: address("metrics"),
             child,
         });
+    }
+
+    /// The configuration's text.
+    pub(crate) fn configuration(&self) -> String {
+        fs::read_to_string(self.configuration_file()).unwrap()
+    }
+
+    /// Replaces the configuration's file at once, as careful editors do.
+    pub(crate) fn configure(&self, text: &str) {
+        let draft = self.dir.path().join("draft.toml");
+        fs::write(&draft, text).unwrap();
+        fs::rename(draft, self.configuration_file()).unwrap();
+    }
+
+    fn configuration_file(&self) -> PathBuf {
+        self.dir.path().join("causeway.toml")
+    }
+
+    /// Makes a token for `user`; its id and its text.
+    pub(crate) fn new_token(&self, user: &str) -> (String, String) {
+        let output = self
+            .command()
+            .args(["token", "create", "--user", user])
+            .output()
+            .unwrap();
+        let (id, text) = (
+            String::from_utf8(output.stderr).unwrap(),
+            String::from_utf8(output.stdout).unwrap(),
+        );
+        let id = id.split_whitespace().nth(1).expect("`Token ID for …`");
+        (id.to_owned(), text.trim().to_owned())
+    }
+
+    /// Runs a command of the program that must succeed.
+    pub(crate) fn run(&self, arguments: &[&str]) {
+        let output = self.command().args(arguments).output().unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+
+    /// A client behind the proxy, with this token.
+    pub(crate) fn client_of(&self, token: &str) -> ProxyClient {
+        ProxyClient::new(self.proxy(), basic(token), &self.ca_file())
     }
 
     /// Tells it to read its files again (SIGHUP).
@@ -356,6 +402,15 @@ impl Gateway {
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{arguments:?}: {errors}");
         output.stdout
+    }
+
+    /// Runs another command of the program on the same data folder, which must succeed and say `part`.
+    pub(crate) fn prints(&self, part: &str, arguments: &[&str]) {
+        let output: Output = self.command().args(arguments).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {said}{errors}");
+        assert!(said.contains(part), "{arguments:?}: {said}");
     }
 
     /// Everything that the program has written to its standard error, over all restarts.

@@ -8,10 +8,11 @@ mod problem;
 mod providers;
 mod query;
 mod records;
+mod reload;
 
 use std::sync::Arc;
 
-use axum::routing::get;
+use axum::routing::{get, post};
 use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
 use tower::ServiceExt;
@@ -34,6 +35,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/v1/providers", get(providers::providers))
         .route("/api/v1/sessions", get(records::sessions))
         .route("/api/v1/sessions/{id}", get(records::session))
+        .route("/api/v1/reload", post(reload::reload))
         .fallback(|| async { Problem::not_found("there is no such resource") })
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
         .with_state(app)
@@ -48,7 +50,7 @@ pub async fn answer(router: Router, request: Request<Incoming>) -> Response<Repl
 
 /// Finds who calls.
 async fn caller(app: &App, headers: &HeaderMap) -> Result<Identity, Problem> {
-    let found = identity::from_headers(&app.tokens, headers, app.clock.micros()).await;
+    let found = identity::from_headers(app, headers).await;
     found.map_err(|error| Problem::unauthenticated(&error))
 }
 

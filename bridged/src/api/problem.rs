@@ -18,6 +18,8 @@ pub(super) struct Problem {
     detail: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    problems: Vec<String>,
 }
 
 impl Problem {
@@ -29,6 +31,7 @@ impl Problem {
             status: status.as_u16(),
             detail: detail.into(),
             field: None,
+            problems: Vec::new(),
         }
     }
 
@@ -37,6 +40,15 @@ impl Problem {
         Problem {
             field: Some(field.to_owned()),
             ..Problem::new(StatusCode::BAD_REQUEST, detail)
+        }
+    }
+
+    /// A configuration that cannot run, with all that is wrong with it.
+    pub(super) fn unusable(problems: Vec<String>) -> Problem {
+        let detail = "the configuration cannot be used; nothing has changed";
+        Problem {
+            problems,
+            ..Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
         }
     }
 
@@ -57,7 +69,11 @@ impl Problem {
     }
 
     pub(super) fn unauthenticated(error: &IdentityError) -> Problem {
-        Problem::new(StatusCode::UNAUTHORIZED, error.to_string())
+        let status = match error {
+            IdentityError::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::UNAUTHORIZED,
+        };
+        Problem::new(status, error.to_string())
     }
 }
 

@@ -88,12 +88,13 @@ pub(super) async fn providers(
 ) -> Result<Json<List>, Problem> {
     let identity = caller(&app, &headers).await?;
     let detailed = identity.role >= Role::Auditor;
-    let running = app.providers();
-    let mut items: Vec<Provider> = running
+    let snapshot = app.snapshot();
+    let mut items: Vec<Provider> = snapshot
+        .providers
         .upstreams()
         .map(|upstream| provider(upstream, detailed))
         .collect();
-    items.extend(app.config.disabled.iter().map(|config| Provider {
+    items.extend(snapshot.config.disabled.iter().map(|config| Provider {
         name: config.instance.name.to_string(),
         kind: config.instance.kind.name(),
         enabled: false,

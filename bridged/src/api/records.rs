@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::problem::Problem;
 use super::{caller, query, readable};
 use crate::app::App;
+use crate::identity::Proof;
 use crate::store::{Cursor, InterceptionRow, SessionRow, ThreadRow};
 use crate::token::Role;
 
@@ -35,7 +36,9 @@ impl<T> From<(Vec<T>, Option<Cursor>)> for List<T> {
 pub(super) struct Me {
     user: String,
     role: Role,
-    token: Uuid,
+    groups: Vec<String>,
+    /// The gateway token that proved it, if one did.
+    token: Option<Uuid>,
 }
 
 /// A session with its threads.
@@ -51,7 +54,11 @@ pub(super) async fn me(State(app): State<Arc<App>>, headers: HeaderMap) -> Resul
     Ok(Json(Me {
         user: identity.user.to_string(),
         role: identity.role,
-        token: identity.token,
+        groups: identity.groups.iter().map(ToString::to_string).collect(),
+        token: match identity.proof {
+            Proof::Token { id, .. } => Some(id),
+            _ => None,
+        },
     }))
 }
 

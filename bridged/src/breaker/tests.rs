@@ -15,7 +15,7 @@ fn rules() -> Rules {
         ratio: 1.0,
         least: 1_000,
         window: Duration::from_secs(60),
-        open_for: Duration::from_millis(20),
+        open_for: Duration::from_millis(250),
         max_open: Duration::from_secs(60),
         probes: 3,
     }
@@ -44,7 +44,7 @@ fn trip(breaker: &Arc<Breaker>) {
 
 #[test]
 fn of_many_threads_at_half_open_only_the_probes_pass() {
-    for _ in 0..20 {
+    for _ in 0..4 {
         let breaker = Arc::new(breaker("m"));
         trip(&breaker);
         thread::sleep(breaker.condition().wait);

@@ -4,12 +4,15 @@
 //! `Problems`: every problem found, each with its file, key path and cure. Holding a `Config` is proof that
 //! it was checked. Defaults sit beside their reasons in the conversions here.
 
+mod admission;
 mod calls;
+mod identity;
 mod patience;
 mod price;
 mod provider;
 mod scalar;
 mod source;
+mod store;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -18,13 +21,22 @@ use std::time::Duration;
 use providers::OwnPrice;
 use serde::Deserialize;
 
+use crate::admission::AdmissionConfig;
+use crate::secret::Secret;
+
+pub use admission::{BudgetFile, LimitFile, PolicyFile, RuleFile, ShedFile, Unpriced};
 pub use calls::{CallConfig, OnAbort, OnAbortFile};
+pub use identity::{
+    IdentityConfig, IdentityFile, KeySource, OidcConfig, OidcFile, OneOrMore, TrustedHeader,
+    TrustedHeaderFile,
+};
 pub use patience::{BreakerFile, RetryConfig, RetryFile};
 pub use price::PriceFile;
 pub(crate) use provider::read_key;
 pub use provider::{Byok, KeyConfig, ProviderConfig, ProviderFile};
 pub use scalar::{ByteSize, Span};
 pub use source::{ConfigError, Problems, Source};
+pub use store::{PostgresUrl, StoreConfig, StoreLocation};
 
 /// `[bridge]`: the data plane, the API and the console.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -62,8 +74,8 @@ pub struct UpstreamFile {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct StoreFile {
-    /// `sqlite:PATH`; a relative path lies in the data folder.
-    pub url: Option<String>,
+    /// `sqlite:PATH`, where a relative path lies in the data folder, or `postgres://…`.
+    pub url: Option<Secret>,
 }
 
 /// `[record]`: what is kept of an interception, and how surely.
@@ -76,6 +88,18 @@ pub struct RecordFile {
     pub durability: Option<Durability>,
     /// `refuse` or `drop`.
     pub when_full: Option<WhenFull>,
+    /// Most bytes of records that wait on disk while the store is away.
+    pub spool_max: Option<ByteSize>,
+}
+
+/// `[retention]`: how long records are kept.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct RetentionFile {
+    /// How long texts are kept.
+    pub content: Option<Span>,
+    /// How long everything else is kept.
+    pub metadata: Option<Span>,
 }
 
 /// How much of the exchanged text is recorded.
@@ -123,6 +147,18 @@ pub struct File {
     pub store: StoreFile,
     /// `[record]`
     pub record: RecordFile,
+    /// `[retention]`
+    pub retention: RetentionFile,
+    /// `[identity]`
+    pub identity: IdentityFile,
+    /// `[policy]`
+    pub policy: PolicyFile,
+    /// `[[limit]]`
+    pub limits: Vec<LimitFile>,
+    /// `[[budget]]`
+    pub budgets: Vec<BudgetFile>,
+    /// `[shed]`
+    pub shed: ShedFile,
     /// `[breaker]`
     pub breaker: BreakerFile,
     /// `[retry]`
@@ -134,7 +170,7 @@ pub struct File {
 }
 
 /// How providers are reached.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct UpstreamConfig {
     /// PEM files trusted beside the system's roots.
     pub extra_ca: Vec<PathBuf>,
@@ -147,7 +183,7 @@ pub struct UpstreamConfig {
 }
 
 /// What is kept of an interception, and how surely.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RecordConfig {
     /// How much text is kept.
     pub content: Content,
@@ -155,6 +191,17 @@ pub struct RecordConfig {
     pub durability: Durability,
     /// What happens when it cannot be kept.
     pub when_full: WhenFull,
+    /// Most bytes of records that wait on disk while the store is away.
+    pub spool_max: u64,
+}
+
+/// How long records are kept; for ever where nothing is said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RetentionConfig {
+    /// Prompts, tool arguments, thoughts and outputs.
+    pub content: Option<Duration>,
+    /// Everything else.
+    pub metadata: Option<Duration>,
 }
 
 /// What the bridge runs with.
@@ -168,10 +215,18 @@ pub struct Config {
     pub max_body: usize,
     /// How providers are reached.
     pub upstream: UpstreamConfig,
-    /// Path of the SQLite database.
-    pub database: PathBuf,
+    /// Where records are kept.
+    pub store: StoreConfig,
+    /// How long records are kept.
+    pub retention: RetentionConfig,
+    /// Folder of records that wait for the store.
+    pub spool: PathBuf,
     /// What is recorded.
     pub record: RecordConfig,
+    /// What proves an identity beside gateway tokens.
+    pub identity: IdentityConfig,
+    /// Who may use what, and how much.
+    pub admission: AdmissionConfig,
     /// The provider instances, built-in ones first.
     pub providers: Vec<ProviderConfig>,
     /// The instances that are switched off.
@@ -184,8 +239,10 @@ impl Config {
     /// Turns the text into what runs. Problems are added to `problems`; the result is meant to be used only
     /// when there are none.
     pub fn build(file: &File, source: &Source, problems: &mut Problems) -> Config {
+        let upstream = upstream(&file.upstream, source, problems);
         let content = file.record.content.unwrap_or(Content::Prompts);
         let (providers, disabled) = provider::build(file, content, source, problems);
+        let policy = admission::policy(&file.policy, problems);
         Config {
             listen: address(
                 file.bridge.listen.as_deref(),
@@ -201,17 +258,55 @@ impl Config {
             ),
             // Agents send whole conversations with images; 64 MiB is above what any provider accepts.
             max_body: file.bridge.max_body.map_or(64 << 20, ByteSize::bytes),
-            upstream: upstream(&file.upstream, source, problems),
-            database: database(file.store.url.as_deref(), source, problems),
+            store: store::build(&file.store, &upstream.extra_ca, source, problems),
+            retention: retention(&file.retention, problems),
+            spool: source.in_data_dir("spool"),
+            upstream,
             record: RecordConfig {
                 content,
                 durability: file.record.durability.unwrap_or(Durability::Strict),
                 when_full: file.record.when_full.unwrap_or(WhenFull::Refuse),
+                // Some hundred thousand requests; enough for the outage of a night.
+                spool_max: file.record.spool_max.map_or(1 << 30, |size| size.bytes() as u64),
+            },
+            identity: identity::build(&file.identity, source, problems),
+            admission: AdmissionConfig {
+                budgets: admission::budgets(&file.budgets, policy.refusal_status, problems),
+                policy,
+                limits: admission::limits(&file.limits, problems),
+                groups: identity::groups(&file.identity),
+                shed: admission::shed(&file.shed),
             },
             prices: price::build(&file.prices, &providers, problems),
             providers,
             disabled,
         }
+    }
+}
+
+impl Config {
+    /// The keys whose values differ in `other` and cannot change while the process runs.
+    pub fn fixed_keys(&self, other: &Config) -> Vec<&'static str> {
+        let keys = [
+            ("bridge.listen", self.listen != other.listen),
+            ("metrics.listen", self.metrics_listen != other.metrics_listen),
+            ("store.url", self.store != other.store),
+            ("retention", self.retention != other.retention),
+            (
+                "record.spool-max",
+                self.record.spool_max != other.record.spool_max,
+            ),
+            (
+                "record.durability",
+                self.record.durability != other.record.durability,
+            ),
+            (
+                "record.when-full",
+                self.record.when_full != other.record.when_full,
+            ),
+        ];
+        let changed = keys.into_iter().filter(|(_, differs)| *differs);
+        changed.map(|(key, _)| key).collect()
     }
 }
 
@@ -254,21 +349,21 @@ fn upstream(file: &UpstreamFile, source: &Source, problems: &mut Problems) -> Up
     }
 }
 
-fn database(url: Option<&str>, source: &Source, problems: &mut Problems) -> PathBuf {
-    let url = url.unwrap_or("sqlite:causeway.db");
-    match url.strip_prefix("sqlite:") {
-        Some(path) if !path.is_empty() => source.in_data_dir(path.trim_start_matches("//")),
-        _ => {
-            problems.add(
-                "store.url",
-                format!("`{}` is not supported: write `sqlite:PATH`", shown(url)),
-            );
-            PathBuf::new()
+fn retention(file: &RetentionFile, problems: &mut Problems) -> RetentionConfig {
+    let config = RetentionConfig {
+        content: file.content.map(Span::duration),
+        metadata: file.metadata.map(Span::duration),
+    };
+    for (key, span) in [
+        ("retention.content", config.content),
+        ("retention.metadata", config.metadata),
+    ] {
+        // Requests in flight must not be deleted under their own end.
+        if span.is_some_and(|span| span < SHORTEST_RETENTION) {
+            problems.add(key, "is too short: the shortest is 1h");
         }
     }
+    config
 }
 
-/// A URL's scheme only: the rest may hold a password.
-fn shown(url: &str) -> &str {
-    url.split_once(':').map_or(url, |(scheme, _)| scheme)
-}
+const SHORTEST_RETENTION: Duration = Duration::from_secs(3_600);

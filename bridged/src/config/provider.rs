@@ -86,7 +86,7 @@ pub enum Byok {
 }
 
 /// A provider instance that runs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ProviderConfig {
     /// Name, kind, base URL, claimed hosts.
     pub instance: Instance,
@@ -111,7 +111,7 @@ pub struct ProviderConfig {
 }
 
 /// A key of the gateway's own.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct KeyConfig {
     /// The key.
     pub secret: Secret,

@@ -2,23 +2,29 @@
 
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, HeaderMap, USER_AGENT};
-use providers::{Api, Client, Inspection, Limits, Route};
+use providers::{Api, Client, Inspection, Limits, Priced, Route};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::Exchange;
+use crate::admission::{Admitted, Denied, Facts, Usage};
 use crate::app::App;
 use crate::body;
 use crate::clock::Micros;
 use crate::credential::Credential;
 use crate::headers;
 use crate::identity::Identity;
-use crate::record::{Finish, Mode, Outcome, Pricing, Recording, Started};
+use crate::record::{CredentialKind, Finish, Mode, Outcome, Pricing, Recording, Started};
 use crate::refusal::Refusal;
+use crate::snapshot::Snapshot;
 use crate::upstream::Upstream;
 
 /// Bytes that a compressed request may decode to, for inspection only.
 const DECODED_LIMIT: usize = 64 << 20;
+/// Bytes of a request that make a token, roughly: JSON around text has more bytes than the text.
+const BYTES_PER_TOKEN: u64 = 4;
+/// Tokens of a reply that says nothing of its length beforehand.
+const USUAL_OUTPUT: u64 = 4_096;
 /// Longest `User-Agent` that is recorded, in bytes.
 const USER_AGENT_LIMIT: usize = 256;
 
@@ -47,7 +53,7 @@ pub(crate) struct Call {
 pub(crate) async fn receive(app: &App, route: &Route, api: Api, exchange: Exchange) -> Result<Call, Refusal> {
     let (arrived, date, mode) = (Instant::now(), app.clock.micros(), exchange.mode());
     let (mut parts, body) = exchange.request.into_parts();
-    let body = body::collect(body, app.config.max_body)
+    let body = body::collect(body, app.snapshot().config.max_body)
         .await
         .map_err(Refusal::Body)?;
     let (inspection, request_text) = inspect(api, &route.target.path_and_query, &parts.headers, &body);
@@ -98,7 +104,7 @@ pub(crate) async fn record(
     let started = started(upstream, call, credential);
     let recorder = app.recorder.keeping(upstream.calls.content);
     let pricing = Pricing {
-        prices: app.prices.clone(),
+        prices: app.snapshot().prices.clone(),
         provider: upstream.name.clone(),
         kind: upstream.instance.kind.name(),
         asked: started.model.clone(),
@@ -127,6 +133,86 @@ pub(crate) async fn record(
     }
 }
 
+/// Admits a call that needs no credential to be chosen, and records its start.
+pub(crate) async fn begin(
+    app: &App,
+    upstream: &Upstream,
+    mut call: Call,
+    credential: &Credential,
+) -> Result<Recording, Refusal> {
+    let admitted = match admit(app, &app.snapshot(), upstream, &call) {
+        Ok(admitted) => admitted,
+        Err(denied) => return Err(deny(app, upstream, call, denied).await),
+    };
+    let mut recording = record(app, upstream, &mut call, credential).await?;
+    recording.admitted(admitted);
+    Ok(recording)
+}
+
+/// Asks whether the call may be made now.
+pub(super) fn admit(
+    app: &App,
+    snapshot: &Snapshot,
+    upstream: &Upstream,
+    call: &Call,
+) -> Result<Admitted, Denied> {
+    let (estimate, priced) = estimate(snapshot, upstream, call);
+    let facts = Facts {
+        identity: &call.identity,
+        provider: &upstream.name,
+        model: call.inspection.model.as_deref(),
+        estimate,
+        priced,
+        date: call.date,
+        queued: app.recorder.queued(),
+    };
+    snapshot.admission.admit(&facts, &app.load, Instant::now())
+}
+
+/// What a call may use, before it is known; and whether it has a price.
+fn estimate(snapshot: &Snapshot, upstream: &Upstream, call: &Call) -> (Usage, bool) {
+    let usage = providers::Usage {
+        input: call.body.len() as u64 / BYTES_PER_TOKEN,
+        output: call.inspection.max_output.unwrap_or(USUAL_OUTPUT),
+        ..providers::Usage::default()
+    };
+    let of = Priced {
+        provider: &upstream.name,
+        kind: upstream.instance.kind.name(),
+        answered: None,
+        asked: call.inspection.model.as_deref(),
+        tier: None,
+    };
+    // A look-up that nobody needs is not made.
+    let counted = snapshot.admission.counts_money();
+    let date = call.date.into();
+    let cost = counted.then(|| snapshot.prices.cost(&of, &usage, date)).flatten();
+    let estimate = Usage {
+        tokens: usage.input.saturating_add(usage.output),
+        micros: cost.and_then(|cost| u64::try_from(cost).ok()).unwrap_or_default(),
+    };
+    (estimate, cost.is_some())
+}
+
+/// Puts a call that is not admitted on record, so that an auditor sees it; unless there are too many of them.
+pub(super) async fn deny(app: &App, upstream: &Upstream, mut call: Call, denied: Denied) -> Refusal {
+    let refusal = Refusal::Denied(denied);
+    if !app.recorder.may_note_refusal() {
+        return refusal;
+    }
+    let credential = Credential::of(CredentialKind::None);
+    // Whether it can be recorded changes nothing for the client.
+    if let Ok(mut recording) = record(app, upstream, &mut call, &credential).await {
+        recording.answered(refusal.status());
+        recording.finish(Finish::failed(
+            Outcome::Refused,
+            refusal.code(),
+            refusal.to_string(),
+        ));
+    }
+    refusal
+}
+
 /// The beginning of a call's record; what only the record needs is taken out of the call.
 fn started(upstream: &Upstream, call: &mut Call, credential: &Credential) -> Started {
     let inspection = &mut call.inspection;
@@ -136,10 +222,10 @@ fn started(upstream: &Upstream, call: &mut Call, credential: &Credential) -> Sta
         connect_id: call.connect_id,
         user: call.identity.user.clone(),
         provider: upstream.name.clone(),
-        kind: upstream.instance.kind.name(),
+        kind: upstream.instance.kind.name().into(),
         api: call.api,
         model: inspection.model.clone(),
-        client: call.client.name,
+        client: call.client.name.into(),
         client_version: call.client.version.take(),
         user_agent: call.user_agent.take(),
         session_id: call.client.session_id.take().or(inspection.session_id.take()),

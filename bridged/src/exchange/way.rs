@@ -8,11 +8,12 @@ use http::HeaderMap;
 use providers::{Api, Endpoint, Route, Target, Transport};
 
 use super::call::Call;
-use crate::app::Providers;
 use crate::breaker::Permit;
 use crate::credential::{self, Credential};
+use crate::identity::Identity;
 use crate::record::CredentialKind;
 use crate::refusal::Refusal;
+use crate::snapshot::Snapshot;
 use crate::upstream::{CallWatch, Upstream, UpstreamError};
 
 /// Where a call goes, and how.
@@ -23,7 +24,8 @@ pub(super) struct Way<'a> {
     pub(super) credential: Credential,
     /// `None` where there is nothing to break: the instance is simulated.
     pub(super) leave: Option<Leave>,
-    providers: &'a Providers,
+    snapshot: &'a Snapshot,
+    identity: Identity,
     api: Api,
     model: Option<String>,
     /// The path below the base URL of the instance that was asked, with its query.
@@ -41,7 +43,7 @@ pub(super) struct Leave {
 
 /// Finds a call's way, and puts the credential for it into its headers.
 pub(super) fn find<'a>(
-    providers: &'a Providers,
+    snapshot: &'a Snapshot,
     upstream: &'a Upstream,
     (route, api): (&Route, Api),
     call: &mut Call,
@@ -62,7 +64,8 @@ pub(super) fn find<'a>(
         target: route.target.clone(),
         credential,
         leave: None,
-        providers,
+        snapshot,
+        identity: call.identity.clone(),
         api,
         model,
         path: below_base(upstream, &route.target.path_and_query).to_owned(),
@@ -124,12 +127,17 @@ impl<'a> Way<'a> {
     }
 
     fn move_to(&mut self, name: &str, headers: &mut HeaderMap) -> Option<()> {
-        let registry = &self.providers.registry;
+        let Snapshot {
+            providers, admission, ..
+        } = self.snapshot;
+        let registry = &providers.registry;
         let route = registry
             .route_named(&http::Method::POST, name, &self.path)
             .ok()
             .filter(|route| route.endpoint == Endpoint::Bridged(self.api))?;
-        let upstream = self.providers.upstream(route.index)?;
+        let upstream = providers.upstream(route.index)?;
+        let model = self.model.as_deref();
+        admission.permit(&self.identity, &upstream.name, model).ok()?;
         // The breakers first: a key that is put in must not be left there for another instance.
         let leave = self.ask(upstream).ok()?;
         let credential = credential::move_to(upstream, headers).ok()?;

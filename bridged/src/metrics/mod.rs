@@ -5,6 +5,7 @@
 //! through `ModelLabels`, which turns what is past its bound into `other`. Users are never labels.
 
 mod call;
+mod govern;
 mod labels;
 
 use std::collections::HashMap;
@@ -18,6 +19,7 @@ use providers::Api;
 use crate::breaker::BreakerMetrics;
 pub use call::{CallEnd, CallMetrics};
 use call::{CallHandles, CallKey};
+pub use govern::{BudgetMetrics, ConfigMetrics};
 use labels::ModelLabels;
 
 /// All metrics of a process.
@@ -33,6 +35,10 @@ pub struct Metrics {
     pub record: Arc<RecordMetrics>,
     /// What connections are closed for.
     pub wire: Arc<WireMetrics>,
+    /// Budgets that run out.
+    pub budget: Arc<BudgetMetrics>,
+    /// The configuration's file, and whether the process keeps up.
+    pub config: ConfigMetrics,
 }
 
 /// A counter with at most two labels, looked up by what tells it from its siblings.
@@ -48,12 +54,30 @@ enum Label {
 /// The record queue and its writer.
 #[derive(Clone)]
 pub struct RecordMetrics {
+    /// Starts that were to be recorded.
+    pub started: Counter,
+    /// Ends that were to be recorded.
+    pub ended: Counter,
     /// Events in the queue.
     pub queued: Gauge,
-    /// Events committed.
+    /// Events committed to the store.
     pub written: Counter,
+    /// Events put into the spool.
+    pub spooled: Counter,
+    /// Events of an earlier process found in the spool.
+    pub recovered: Counter,
+    /// Events in the spool.
+    pub in_spool: Gauge,
+    /// Bytes of the spool on disk.
+    pub spool_bytes: Gauge,
+    /// 1 while neither store nor spool take records.
+    pub full: Gauge,
+    /// Events of requests that were refused because they could not be recorded.
+    pub refused: Counter,
     /// Events lost.
     pub lost: Counter,
+    /// Events that are in none of these places. Never anything but zero.
+    pub unaccounted: Gauge,
 }
 
 /// Refusals below the level of requests.
@@ -103,20 +127,35 @@ impl Metrics {
             .set_buckets(&SECONDS_BUCKETS)?
             .build_recorder();
         let handle = recorder.handle();
-        let (record, wire, drains) = metrics::with_local_recorder(&recorder, || {
+        let (record, wire, drains, budget, config) = metrics::with_local_recorder(&recorder, || {
             describe();
             let refusals = |reason: &'static str| counter!("causeway_refusals_total", "reason" => reason);
             let record = RecordMetrics {
+                started: counter!("causeway_records_started_total"),
+                ended: counter!("causeway_records_ended_total"),
                 queued: gauge!("causeway_records_queued"),
                 written: counter!("causeway_records_written_total"),
+                spooled: counter!("causeway_records_spooled_total"),
+                recovered: counter!("causeway_records_recovered_total"),
+                in_spool: gauge!("causeway_records_in_spool"),
+                spool_bytes: gauge!("causeway_spool_bytes"),
+                full: gauge!("causeway_records_full"),
+                refused: counter!("causeway_records_refused_total"),
                 lost: counter!("causeway_records_lost_total"),
+                unaccounted: gauge!("causeway_records_unaccounted"),
             };
             let wire = WireMetrics {
                 malformed: refusals("malformed_request"),
                 slow: refusals("head_too_slow"),
                 flood: refusals("http2_flood"),
             };
-            (Arc::new(record), Arc::new(wire), gauge!("causeway_drains"))
+            (
+                Arc::new(record),
+                Arc::new(wire),
+                gauge!("causeway_drains"),
+                Arc::new(BudgetMetrics::new()),
+                ConfigMetrics::new(),
+            )
         });
         Ok(Metrics {
             recorder,
@@ -127,6 +166,8 @@ impl Metrics {
             drains,
             record,
             wire,
+            budget,
+            config,
         })
     }
 
@@ -223,15 +264,15 @@ impl Metrics {
         self.resolve(|| gauge!("causeway_websockets_open", "provider" => provider.to_string()))
     }
 
-    /// Publishes what an instance is.
-    pub fn provider_info(&self, provider: &str, kind: &'static str, status: &'static str) {
+    /// Publishes what an instance is; `is_so` is false for what it was once.
+    pub fn provider_info(&self, provider: &str, kind: &'static str, status: &'static str, is_so: bool) {
         let labels = [
             ("provider", provider.to_owned()),
             ("kind", kind.to_owned()),
             ("status", status.to_owned()),
         ];
         self.resolve(|| gauge!("causeway_provider_info", &labels))
-            .set(1.0);
+            .set(if is_so { 1.0 } else { 0.0 });
     }
 
     /// The text format.
@@ -343,13 +384,49 @@ fn describe() {
         "causeway_drains",
         "Replies that are read on after their clients have left"
     );
-    describe_gauge!("causeway_records_queued", "Record events waiting for the writer");
-    describe_counter!("causeway_records_written_total", "Record events committed");
-    describe_counter!("causeway_records_lost_total", "Record events lost");
+    describe_records();
+    govern::describe();
     describe_gauge!("causeway_provider_info", "Configured provider instances");
     describe_histogram!("gen_ai_client_token_usage", "Tokens of an operation");
     describe_histogram!("gen_ai_server_time_to_first_token", "Time to the first token");
     describe_histogram!("gen_ai_client_operation_duration", "Duration of an operation");
+}
+
+/// started + ended + recovered = written + lost + refused + queued + in the spool, and what the writer holds.
+fn describe_records() {
+    describe_counter!(
+        "causeway_records_started_total",
+        "Starts that were to be recorded"
+    );
+    describe_counter!("causeway_records_ended_total", "Ends that were to be recorded");
+    describe_gauge!("causeway_records_queued", "Record events waiting for the writer");
+    describe_counter!(
+        "causeway_records_written_total",
+        "Record events committed to the store"
+    );
+    describe_counter!(
+        "causeway_records_spooled_total",
+        "Record events put into the spool while the store was away"
+    );
+    describe_counter!(
+        "causeway_records_recovered_total",
+        "Record events of an earlier process found in the spool"
+    );
+    describe_gauge!("causeway_records_in_spool", "Record events waiting in the spool");
+    describe_gauge!("causeway_spool_bytes", "Bytes of the spool");
+    describe_gauge!(
+        "causeway_records_full",
+        "1 while neither store nor spool take records"
+    );
+    describe_counter!(
+        "causeway_records_refused_total",
+        "Record events of requests refused because they could not be recorded"
+    );
+    describe_counter!("causeway_records_lost_total", "Record events lost");
+    describe_gauge!(
+        "causeway_records_unaccounted",
+        "Record events that are nowhere; anything but 0 is a defect"
+    );
 }
 
 fn describe_upstreams() {

@@ -1,24 +1,31 @@
 //! What is recorded of a request, and the way it takes to the store.
 //!
 //! A bridged request makes two events: `Started` before the upstream is called and `Ended` when its reply has
-//! ended. `Recorder` queues them for the store's one writer; a `Recording` is one request's open record and ends
-//! it as aborted when it is dropped unfinished. Invariant: every `Started` is followed by exactly one `Ended`.
+//! ended. `Recorder` queues them for the store's one writer, which puts them into the `Spool` while the store is away;
+//! a `Recording` is one request's open record and ends it as aborted when it is dropped unfinished. Invariant:
+//! every `Started` is followed by exactly one `Ended`.
 
+mod clean;
+mod ledger;
 mod pricing;
 mod recorder;
 mod recording;
+mod spool;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use providers::{Api, ReplyFacts, ToolResult, stored_enum};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::clock::Micros;
 
+pub use ledger::Ledger;
 pub use pricing::Pricing;
-pub use recorder::{Job, QUEUE, RecordError, Recorder};
+pub use recorder::{Gate, Job, QUEUE, RecordError, Recorder};
 pub use recording::{Finish, Recording};
+pub use spool::{Spool, SpoolError};
 
 stored_enum! {
     /// How a request reached the gateway.
@@ -44,7 +51,6 @@ stored_enum! {
 
 stored_enum! {
     /// How an interception ended.
-    #[derive(Serialize)]
     #[serde(rename_all = "snake_case")]
     pub enum Outcome {
         /// The client has the whole reply.
@@ -59,7 +65,7 @@ stored_enum! {
 }
 
 /// The beginning of an interception.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Started {
     /// The interception's id (UUIDv7).
     pub id: Uuid,
@@ -72,13 +78,13 @@ pub struct Started {
     /// The instance's name.
     pub provider: Arc<str>,
     /// The instance's kind.
-    pub kind: &'static str,
+    pub kind: Cow<'static, str>,
     /// The API that was called.
     pub api: Api,
     /// The model asked for.
     pub model: Option<String>,
     /// The client's name, version and own words.
-    pub client: &'static str,
+    pub client: Cow<'static, str>,
     /// The client's version.
     pub client_version: Option<String>,
     /// The `User-Agent` header.
@@ -110,7 +116,7 @@ pub struct Started {
 }
 
 /// The end of an interception.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Ended {
     /// The interception's id.
     pub id: Uuid,
@@ -141,7 +147,7 @@ pub struct Ended {
 }
 
 /// The instance that answered, and the gateway's key that it took.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answerer {
     /// The instance's name.
     pub provider: Arc<str>,
@@ -150,10 +156,20 @@ pub struct Answerer {
 }
 
 /// One step of an interception on its way to the store.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub enum Event {
     /// It began.
     Start(Box<Started>),
     /// It ended.
     End(Box<Ended>),
+}
+
+impl Event {
+    /// The interception that it is about.
+    pub fn id(&self) -> Uuid {
+        match self {
+            Event::Start(started) => started.id,
+            Event::End(ended) => ended.id,
+        }
+    }
 }

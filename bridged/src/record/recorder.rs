@@ -1,21 +1,36 @@
 //! The bounded queue between requests and the store's writer.
 //!
 //! `Recorder::start` and `Recorder::end` put events in; the writer takes `Job`s out in order and acknowledges
-//! them when they are committed. Nothing is lost silently: an event that cannot be queued is either a refusal
-//! (`when-full = "refuse"`) or counted.
+//! them when they are kept, in the store or in the spool. Nothing is lost silently: an event that cannot be queued
+//! is either a refusal (`when-full = "refuse"`) or counted. The end of a request whose start was not kept is not
+//! recorded either.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
-use super::{Ended, Event, Started};
+use super::{Ended, Event, Started, clean};
+use crate::admission::{Caps, Meter, Rate};
 use crate::config::{Content, Durability, RecordConfig, WhenFull};
 use crate::metrics::RecordMetrics;
 
 /// Events that may wait for the writer; two for each of 8,000 requests in flight.
 pub const QUEUE: usize = 16_384;
+/// Refused calls that are recorded: 20 a second, 200 at once. What is above is counted only.
+const REFUSALS: Caps = Caps {
+    concurrent: None,
+    rate: Some(Rate {
+        interval: Duration::from_millis(50),
+        burst: 200,
+    }),
+    tokens: None,
+};
 /// Longest wait for a commit before the request goes on (or is refused) without it.
 const COMMIT_WAIT: Duration = Duration::from_secs(5);
 
@@ -26,7 +41,7 @@ pub enum Job {
     Write {
         /// What happened.
         event: Event,
-        /// Told when the event is committed; dropped when it is lost.
+        /// Told when the event is kept; dropped when it is refused or lost.
         committed: Option<oneshot::Sender<()>>,
     },
     /// End, once all that is queued is written.
@@ -36,12 +51,28 @@ pub enum Job {
 /// Why a request's record could not be begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
-    /// The queue is full.
-    #[error("the record queue is full")]
+    /// There is no room: in the queue, or in the spool while the store is away.
+    #[error("there is no room for records")]
     Full,
-    /// The store does not commit.
+    /// Neither store nor spool take it in time; they may yet.
     #[error("the record store does not answer")]
     Stalled,
+}
+
+/// Says whether anything more can be kept. The writer closes it while the spool is full.
+#[derive(Clone, Debug, Default)]
+pub struct Gate(Arc<AtomicBool>);
+
+impl Gate {
+    /// Closes or opens the gate.
+    pub fn set_closed(&self, closed: bool) {
+        self.0.store(closed, Ordering::Relaxed);
+    }
+
+    /// Whether starts are refused.
+    pub fn is_closed(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// Puts events into the queue.
@@ -51,22 +82,40 @@ pub struct Recorder {
     config: RecordConfig,
     metrics: Arc<RecordMetrics>,
     tracker: TaskTracker,
+    gate: Gate,
+    /// Requests whose start was not kept and whose end has not come.
+    unkept: Arc<Mutex<HashSet<Uuid>>>,
+    refusals: Arc<Meter>,
 }
 
 impl Recorder {
-    /// A recorder that feeds `queue`.
+    /// A recorder that feeds `queue` while `gate` is open.
     pub fn new(
         queue: mpsc::Sender<Job>,
         config: RecordConfig,
         metrics: Arc<RecordMetrics>,
         tracker: TaskTracker,
+        gate: Gate,
     ) -> Recorder {
         Recorder {
             queue,
             config,
             metrics,
             tracker,
+            gate,
+            unkept: Arc::default(),
+            refusals: Arc::new(Meter::new(Instant::now())),
         }
+    }
+
+    /// Events that wait for the writer.
+    pub fn queued(&self) -> usize {
+        self.queue.max_capacity() - self.queue.capacity()
+    }
+
+    /// Whether one more refused call may be recorded now: a client that asks in a loop must not fill the store.
+    pub fn may_note_refusal(&self) -> bool {
+        self.refusals.enter(&REFUSALS, 0, Instant::now()).is_ok()
     }
 
     /// What is recorded.
@@ -82,7 +131,7 @@ impl Recorder {
         recorder
     }
 
-    /// Records the beginning of an interception; in strict mode waits until it is committed.
+    /// Records the beginning of an interception; in strict mode waits until it is kept.
     ///
     /// # Errors
     /// It cannot be recorded and the policy is to refuse.
@@ -90,28 +139,59 @@ impl Recorder {
         if self.config.content == Content::Metadata {
             started.prompt = None;
         }
-        let (committed, wait) = self.acknowledgement();
-        let event = Event::Start(Box::new(started));
-        let job = Job::Write { event, committed };
-        let outcome = match self.queue.try_send(job) {
-            Err(_) => Err(RecordError::Full),
-            Ok(()) => {
-                self.metrics.queued.increment(1.0);
-                committed_in_time(wait).await
-            }
+        clean::started(&mut started);
+        let id = started.id;
+        let outcome = match self.queue_start(started) {
+            Ok(wait) => committed_in_time(wait).await,
+            Err(full) => Err(full),
         };
-        match (outcome, self.config.when_full) {
-            (Err(RecordError::Full), WhenFull::Drop) => {
-                self.metrics.lost.increment(1);
-                Ok(())
-            }
-            (Err(RecordError::Stalled), WhenFull::Drop) => Ok(()),
-            (outcome, _) => outcome,
+        let Err(error) = outcome else { return Ok(()) };
+        if error == RecordError::Full {
+            self.unkept().insert(id);
+        }
+        match self.config.when_full {
+            WhenFull::Drop => Ok(()),
+            WhenFull::Refuse => Err(error),
         }
     }
 
-    /// Records the end of an interception. The result resolves when it is committed; only strict mode has one.
+    fn queue_start(&self, started: Started) -> Result<Option<oneshot::Receiver<()>>, RecordError> {
+        self.metrics.started.increment(1);
+        let (committed, wait) = self.acknowledgement();
+        let event = Event::Start(Box::new(started));
+        let refuses = self.config.when_full == WhenFull::Refuse;
+        if refuses && self.gate.is_closed() {
+            self.metrics.refused.increment(1);
+            return Err(RecordError::Full);
+        }
+        // Counted first: the writer may take it out at once.
+        self.metrics.queued.increment(1.0);
+        self.queue
+            .try_send(Job::Write { event, committed })
+            .map_err(|_| {
+                self.metrics.queued.decrement(1.0);
+                let not_kept = if refuses {
+                    &self.metrics.refused
+                } else {
+                    &self.metrics.lost
+                };
+                not_kept.increment(1);
+                RecordError::Full
+            })?;
+        Ok(wait)
+    }
+
+    /// Records the end of an interception. The result resolves when it is kept; only strict mode has one.
     pub fn end(&self, mut ended: Ended) -> Option<oneshot::Receiver<()>> {
+        self.metrics.ended.increment(1);
+        if self.unkept().remove(&ended.id) {
+            let not_kept = match self.config.when_full {
+                WhenFull::Refuse => &self.metrics.refused,
+                WhenFull::Drop => &self.metrics.lost,
+            };
+            not_kept.increment(1);
+            return None;
+        }
         if self.config.content == Content::Metadata
             && let Some(facts) = &mut ended.facts
         {
@@ -121,15 +201,25 @@ impl Recorder {
                 .iter_mut()
                 .for_each(|call| call.arguments.clear());
         }
+        clean::ended(&mut ended);
         let (committed, wait) = self.acknowledgement();
         let event = Event::End(Box::new(ended));
-        let job = Job::Write { event, committed };
-        match self.queue.try_send(job) {
-            Ok(()) => self.metrics.queued.increment(1.0),
-            Err(mpsc::error::TrySendError::Closed(_)) => self.metrics.lost.increment(1),
+        self.metrics.queued.increment(1.0);
+        match self.queue.try_send(Job::Write { event, committed }) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Closed(_)) => self.lose_queued(),
             Err(mpsc::error::TrySendError::Full(job)) => self.queue_later(job),
         }
         wait
+    }
+
+    fn unkept(&self) -> std::sync::MutexGuard<'_, HashSet<Uuid>> {
+        self.unkept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lose_queued(&self) {
+        self.metrics.queued.decrement(1.0);
+        self.metrics.lost.increment(1);
     }
 
     /// Lets the writer end once all that is queued is written; what comes later is counted as lost.
@@ -142,9 +232,8 @@ impl Recorder {
     fn queue_later(&self, job: Job) {
         let recorder = self.clone();
         self.tracker.spawn(async move {
-            match recorder.queue.send(job).await {
-                Ok(()) => recorder.metrics.queued.increment(1.0),
-                Err(_) => recorder.metrics.lost.increment(1),
+            if recorder.queue.send(job).await.is_err() {
+                recorder.lose_queued();
             }
         });
     }
@@ -164,6 +253,7 @@ async fn committed_in_time(wait: Option<oneshot::Receiver<()>>) -> Result<(), Re
     let Some(wait) = wait else { return Ok(()) };
     match tokio::time::timeout(COMMIT_WAIT, wait).await {
         Ok(Ok(())) => Ok(()),
-        _ => Err(RecordError::Stalled),
+        Ok(Err(_)) => Err(RecordError::Full),
+        Err(_) => Err(RecordError::Stalled),
     }
 }

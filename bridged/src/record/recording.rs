@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{Answerer, Ended, Outcome, Pricing, Recorder};
+use crate::admission::{Admitted, Usage};
 use crate::clock::{Clock, Micros};
 use crate::config::Content;
 use crate::metrics::{CallEnd, CallMetrics};
@@ -65,6 +66,7 @@ pub struct Recording {
     /// Learns how the model is doing.
     watch: Option<CallWatch>,
     open: bool,
+    admitted: Admitted,
 }
 
 impl Recording {
@@ -95,7 +97,13 @@ impl Recording {
             answerer: None,
             watch: None,
             open: true,
+            admitted: Admitted::default(),
         }
+    }
+
+    /// Takes what the call holds of limits and budgets, to be settled at its end.
+    pub fn admitted(&mut self, admitted: Admitted) {
+        self.admitted = admitted;
     }
 
     /// Says whose prices apply; without this the call ends unpriced.
@@ -213,6 +221,8 @@ impl Recording {
         let first_token = self.first_token.map(|(_, after)| after);
         let pricing = self.pricing.as_ref().zip(finish.facts.as_ref());
         let cost_micros = pricing.and_then(|(pricing, facts)| pricing.cost(facts, self.clock.now()));
+        let used = used(finish.facts.as_ref(), cost_micros);
+        std::mem::take(&mut self.admitted).settle(used);
         self.metrics.ended(&CallEnd {
             outcome: finish.outcome,
             total,
@@ -236,6 +246,21 @@ impl Recording {
             facts: finish.facts,
             cost_micros,
         })
+    }
+}
+
+/// What a call has used, as far as is known.
+fn used(facts: Option<&ReplyFacts>, cost_micros: Option<i64>) -> Usage {
+    let Some(usage) = facts.and_then(|facts| facts.usage.as_ref()) else {
+        return Usage::default();
+    };
+    // Reasoning is part of the output.
+    let counts = [usage.input, usage.cache_read, usage.cache_write, usage.output];
+    Usage {
+        tokens: counts.into_iter().fold(0, u64::saturating_add),
+        micros: cost_micros
+            .and_then(|cost| u64::try_from(cost).ok())
+            .unwrap_or_default(),
     }
 }
 

@@ -1,10 +1,10 @@
 //! Which records a list is about, and where its page begins.
 //!
-//! A `Filter` turns into SQL conditions with bound values; words are compared as labels. Cursors are opaque to
-//! clients: the sort key of the last row, in hexadecimal.
+//! A `Filter` turns into SQL conditions with bound values; words are compared as labels. Client, provider and model
+//! hold together for one request: a session is found by them if one of its requests has them all. Cursors are opaque
+//! to clients: the sort key of the last row, in hexadecimal.
 
-use rusqlite::types::Value;
-
+use super::sql::{Dialect, Value};
 use crate::clock::Micros;
 use crate::record::Outcome;
 
@@ -43,9 +43,9 @@ pub struct Filter {
     pub session: Vec<String>,
     /// States.
     pub status: Vec<Status>,
-    /// Begun at or after (sessions: active at or after).
+    /// Begun at or after (sessions: their latest request).
     pub after: Option<Micros>,
-    /// Begun before.
+    /// Begun before (sessions: their latest request).
     pub before: Option<Micros>,
 }
 
@@ -96,49 +96,124 @@ impl std::fmt::Display for Cursor {
     }
 }
 
-/// SQL conditions with the values bound to their `?`s.
+/// A question in the making: the values bound to its `?1`, `?2` … and the conditions that name them.
 #[derive(Debug, Default)]
-pub(super) struct Conditions {
-    texts: Vec<String>,
-    pub(super) values: Vec<Value>,
+pub(super) struct Question {
+    pub(super) values: Vec<Value<'static>>,
 }
 
-impl Conditions {
-    /// Adds a condition with one value.
-    pub(super) fn add(&mut self, text: &str, value: impl Into<Value>) {
-        self.texts.push(text.to_owned());
+impl Question {
+    /// Binds a value; returns its placeholder.
+    pub(super) fn bind(&mut self, value: impl Into<Value<'static>>) -> String {
         self.values.push(value.into());
+        format!("?{}", self.values.len())
     }
 
-    /// Adds a condition with two values.
-    pub(super) fn add_pair(&mut self, text: &str, first: impl Into<Value>, second: impl Into<Value>) {
-        self.add(text, first);
-        self.values.push(second.into());
-    }
-
-    /// Adds a condition without values.
-    pub(super) fn add_plain(&mut self, text: String) {
-        self.texts.push(text);
-    }
-
-    /// Adds `before (one of words) after`; nothing when there are no words.
-    pub(super) fn add_any(&mut self, before: &str, words: &[String], after: &str) {
+    /// `column IN (words)`; nothing when there are no words.
+    pub(super) fn any(&mut self, column: &str, words: &[String]) -> Option<String> {
         if words.is_empty() {
-            return;
+            return None;
         }
-        let marks = vec!["?"; words.len()].join(", ");
-        self.texts.push(format!("{before} ({marks}){after}"));
-        self.values
-            .extend(words.iter().map(|word| Value::from(word.clone())));
+        let marks: Vec<String> = words.iter().map(|word| self.bind(word.clone())).collect();
+        Some(format!("{column} IN ({})", marks.join(", ")))
     }
 
-    /// The `WHERE` clause, empty when there are no conditions.
-    pub(super) fn clause(&self) -> String {
-        if self.texts.is_empty() {
-            String::new()
-        } else {
-            format!("WHERE {}", self.texts.join(" AND "))
+    /// `column` is the number of one of the words; nothing when there are no words.
+    pub(super) fn any_label(&mut self, column: &str, words: &[String]) -> Option<String> {
+        let texts = self.any("text", words)?;
+        Some(format!("{column} IN (SELECT id FROM label WHERE {texts})"))
+    }
+
+    /// The combo `combo` is one of those that the filter asks for; nothing when it asks for none.
+    pub(super) fn combos(&mut self, combo: &str, filter: &Filter) -> Vec<String> {
+        [
+            ("client", &filter.client),
+            ("provider", &filter.provider),
+            ("model", &filter.model),
+        ]
+        .into_iter()
+        .filter_map(|(column, words)| self.any_label(&format!("{combo}.{column}"), words))
+        .collect()
+    }
+}
+
+/// The parts of a list's query: for each of some users and combos the first rows that fit.
+#[derive(Debug, Default)]
+pub(super) struct Parts {
+    /// What rows are looked up for, none where the list is read as it is.
+    each: Vec<&'static str>,
+    /// Which of these.
+    which: Vec<String>,
+    /// Which rows `x` of the list.
+    pub(super) row: Vec<String>,
+}
+
+impl Parts {
+    /// Looks up rows for each user, and for each combo, that the filter asks for.
+    pub(super) fn by_user_and_combo(question: &mut Question, filter: &Filter) -> Parts {
+        let mut parts = Parts::default();
+        if !filter.user.is_empty() {
+            parts.look_up("label u", question.any("u.text", &filter.user), "x.who = u.id");
         }
+        let combos = question.combos("c", filter);
+        if !combos.is_empty() {
+            parts.look_up("combo c", combos, "x.combo = c.id");
+        }
+        parts
+    }
+
+    /// Looks up rows for each `of` that is one of `which`.
+    pub(super) fn look_up(&mut self, of: &'static str, which: impl IntoIterator<Item = String>, row: &str) {
+        self.each.push(of);
+        self.which.extend(which);
+        self.row.push(row.to_owned());
+    }
+
+    /// The query of the rows' `key`, latest first. `order` are the columns of `x` that say what is late.
+    pub(super) fn query(
+        mut self,
+        dialect: Dialect,
+        table: &str,
+        key: &str,
+        order: &[&str],
+        limit: &str,
+    ) -> String {
+        let columns = |row: &str, after: &str| {
+            let columns: Vec<String> = order
+                .iter()
+                .map(|column| format!("{row}.{column}{after}"))
+                .collect();
+            columns.join(", ")
+        };
+        let latest = |row: &str| format!("ORDER BY {} LIMIT {limit}", columns(row, " DESC"));
+        let few = format!(
+            "SELECT x.{key} FROM {table} x {} {}",
+            clause(&self.row),
+            latest("x")
+        );
+        if self.each.is_empty() {
+            return few;
+        }
+        if self.each.contains(&"combo c") {
+            // A session has several combos.
+            self.which.push("i.combo = c.id".to_owned());
+        }
+        let from = dialect.few_of_each(&self.each.join(" CROSS JOIN "), table, "i", key, &few);
+        let distinct = columns("i", "");
+        format!(
+            "SELECT DISTINCT {distinct} FROM {from} {} {}",
+            clause(&self.which),
+            latest("i")
+        )
+    }
+}
+
+/// A `WHERE` clause, empty when there are no conditions.
+fn clause(conditions: &[String]) -> String {
+    if conditions.is_empty() {
+        String::new()
+    } else {
+        format!("WHERE {}", conditions.join(" AND "))
     }
 }
 

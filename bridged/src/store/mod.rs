@@ -1,30 +1,44 @@
-//! The store: an SQLite database with one writer and a few readers.
+//! The store: records and tokens in SQLite or PostgreSQL, with one writer a process and a few readers.
 //!
-//! Events come from the recorder's queue and are committed in batches by the writer's own thread (`writer`);
-//! questions of the API and the command line are answered by `read` on blocking threads. What is stored is
-//! defined in `schema`. Invariants: only the writer and token management write; a batch is committed whole or
-//! not at all; an event that is seen twice is stored once.
+//! Events come from the recorder's queue and are committed in batches by the writer's own threads (`writer`);
+//! questions of the API and the command line are answered by `read` and `sessions` on blocking threads. What is
+//! stored is defined in `schema`; both databases are spoken to through `sql::Database`. Invariants: only the
+//! writer, token management and the keeping of deadlines (`retention`) write; a batch is committed whole or not
+//! at all; an event that is seen twice is stored once, in whatever order events come.
 
+mod audit;
+mod chain;
+mod content;
 mod filter;
-mod open;
+mod lease;
+mod postgres;
 mod read;
+mod retention;
+mod rows;
 mod schema;
 mod sessions;
+mod sql;
+mod sqlite;
 mod tokens;
 mod write;
 mod writer;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rusqlite::Connection;
+use tokio::sync::Semaphore;
 
+use crate::config::{Durability, StoreConfig, StoreLocation};
+use crate::upstream::{Trust, TrustError};
+use sql::Database;
+
+pub use audit::{Audit, ChainHead, Fault};
 pub use filter::{Cursor, Filter, Page, Status};
-pub use open::OpenError;
-pub use read::{InterceptionRow, ThoughtRow, ToolCallRow, UsageRow};
+pub use retention::Deleted;
+pub use rows::{InterceptionRow, ThoughtRow, ToolCallRow, UsageRow};
 pub use sessions::{SessionRow, ThreadRow};
 pub use tokens::{NewToken, TokenLine};
-pub use writer::Writer;
+pub use writer::{Writer, WriterConfig, WriterError};
 
 /// A failed read or token change.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +47,26 @@ pub enum StoreError {
     /// SQLite refused.
     #[error("the record store failed")]
     Sqlite(#[from] rusqlite::Error),
+    /// PostgreSQL refused, or cannot be reached.
+    #[error("the record store failed")]
+    Postgres(#[from] tokio_postgres::Error),
+    /// There was no answer in time.
+    #[error("the record store does not answer")]
+    TimedOut,
+    /// Something is stored that no release writes.
+    #[error("the record store holds something unreadable")]
+    Unreadable,
+    /// A newer release has written the database.
+    #[error("the record store was written by a newer release (schema {found}, known up to {known})")]
+    Newer {
+        /// Its schema.
+        found: i64,
+        /// The newest schema known here.
+        known: i64,
+    },
+    /// Somebody else has written under this process's name.
+    #[error("the chain of records was continued by somebody else")]
+    Forked,
     /// There is no randomness for a token.
     #[error("the system has no randomness")]
     NoRandomness,
@@ -41,61 +75,223 @@ pub enum StoreError {
     Stopped,
 }
 
+impl StoreError {
+    /// Whether the same may succeed later.
+    fn is_passing(&self) -> bool {
+        use rusqlite::ErrorCode;
+        match self {
+            StoreError::TimedOut | StoreError::Stopped | StoreError::Forked => true,
+            StoreError::Sqlite(error) => matches!(
+                error.sqlite_error_code(),
+                Some(
+                    ErrorCode::DatabaseBusy
+                        | ErrorCode::DatabaseLocked
+                        | ErrorCode::DiskFull
+                        | ErrorCode::SystemIoFailure
+                        | ErrorCode::CannotOpen
+                        | ErrorCode::OutOfMemory
+                        | ErrorCode::ReadOnly
+                )
+            ),
+            // Data exceptions and broken constraints stay what they are; all else is the server's state.
+            StoreError::Postgres(error) => error.code().is_none_or(|code| {
+                !["22", "23", "42"]
+                    .iter()
+                    .any(|class| code.code().starts_with(class))
+            }),
+            StoreError::Unreadable | StoreError::Newer { .. } | StoreError::NoRandomness => false,
+        }
+    }
+}
+
+/// Why a database cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The file cannot be made or read.
+    #[error("{} cannot be opened", path.display())]
+    File {
+        /// The database.
+        path: PathBuf,
+        /// The reason.
+        source: std::io::Error,
+    },
+    /// The database refused, or cannot be reached.
+    #[error("{store} cannot be used")]
+    Store {
+        /// The database.
+        store: String,
+        /// The reason.
+        source: StoreError,
+    },
+    /// The file belongs to another program.
+    #[error("{} is the database of another program", path.display())]
+    Foreign {
+        /// The database.
+        path: PathBuf,
+    },
+    /// A build before the first release has written the file.
+    #[error("{} was written before the first release: move it away", path.display())]
+    Old {
+        /// The database.
+        path: PathBuf,
+    },
+    /// A newer release has written the database.
+    #[error("{store} was written by a newer release (schema {found}, known up to {known})")]
+    Newer {
+        /// The database.
+        store: String,
+        /// Its schema.
+        found: i64,
+        /// The newest schema known here.
+        known: i64,
+    },
+    /// The server's certificate could not be checked.
+    #[error("the certificate of the record store cannot be checked")]
+    Trust(#[from] TrustError),
+    /// The process is shutting down.
+    #[error("the process is shutting down")]
+    Stopped,
+}
+
+impl OpenError {
+    fn migrating(store: String, error: StoreError) -> OpenError {
+        match error {
+            StoreError::Newer { found, known } => OpenError::Newer { store, found, known },
+            source => OpenError::Store { store, source },
+        }
+    }
+}
+
 /// Reads records and manages tokens. Cheap to clone.
 #[derive(Clone)]
 pub struct Store(Arc<Inner>);
 
 struct Inner {
-    path: PathBuf,
-    idle: Mutex<Vec<Connection>>,
+    place: Place,
+    idle: Mutex<Vec<Box<dyn Database>>>,
+    asking: Semaphore,
 }
 
-/// Connections kept open between questions.
-const IDLE_CONNECTIONS: usize = 4;
+/// Where connections lead.
+#[derive(Clone, Debug)]
+enum Place {
+    Sqlite(PathBuf),
+    Postgres(postgres::Server),
+}
+
+impl Place {
+    /// Prepares the database, making or migrating it where needed.
+    fn open(&self) -> Result<Box<dyn Database>, OpenError> {
+        match self {
+            Place::Sqlite(path) => Ok(Box::new(sqlite::Sqlite::open(path)?)),
+            Place::Postgres(server) => Ok(Box::new(server.open()?)),
+        }
+    }
+
+    /// One more connection.
+    fn connect(&self) -> Result<Box<dyn Database>, StoreError> {
+        match self {
+            Place::Sqlite(path) => Ok(Box::new(sqlite::Sqlite::connect(path)?)),
+            Place::Postgres(server) => Ok(Box::new(server.connect()?)),
+        }
+    }
+
+    /// A connection for the writer.
+    fn connect_to_write(&self, durability: Durability) -> Result<Box<dyn Database>, StoreError> {
+        match self {
+            Place::Sqlite(path) => {
+                let database = sqlite::Sqlite::connect(path)?;
+                database.set_durability(durability)?;
+                Ok(Box::new(database))
+            }
+            Place::Postgres(server) => {
+                let mut database = server.connect()?;
+                database.set_durability(durability)?;
+                Ok(Box::new(database))
+            }
+        }
+    }
+}
+
+/// Questions that are answered at the same time, and connections kept open for them.
+const ASKING: usize = 8;
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Store").field("path", &self.0.path).finish()
+        f.debug_struct("Store").field("place", &self.0.place).finish()
     }
 }
 
 impl Store {
-    /// Opens the database at `path`, making or migrating it where needed.
+    /// Opens the database that `config` names, making or migrating it where needed.
     ///
     /// # Errors
-    /// The file cannot be made, is not ours, or is newer than this program.
-    pub fn open(path: &Path) -> Result<Store, OpenError> {
-        let connection = open::open(path)?;
+    /// It cannot be made or reached, is not ours, or is newer than this program.
+    pub async fn open(config: &StoreConfig) -> Result<Store, OpenError> {
+        let place = match &config.location {
+            StoreLocation::Sqlite(path) => Place::Sqlite(path.clone()),
+            StoreLocation::Postgres(url) => {
+                let trust = Trust::load(&config.extra_ca)?;
+                let runtime = tokio::runtime::Handle::current();
+                Place::Postgres(postgres::Server::new(url.config(), trust.for_database(), runtime))
+            }
+        };
+        let opening = place.clone();
+        let database = tokio::task::spawn_blocking(move || opening.open())
+            .await
+            .map_err(|_| OpenError::Stopped)??;
         Ok(Store(Arc::new(Inner {
-            path: path.to_owned(),
-            idle: Mutex::new(vec![connection]),
+            place,
+            idle: Mutex::new(vec![database]),
+            asking: Semaphore::new(ASKING),
         })))
+    }
+
+    /// Bytes that the database takes on its server; nothing for a file, whose size the file system knows.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn bytes(&self) -> Result<Option<u64>, StoreError> {
+        self.ask(|database| {
+            if database.dialect() == sql::Dialect::Sqlite {
+                return Ok(None);
+            }
+            let mut rows = database.query("SELECT pg_database_size(current_database())", &[])?;
+            let bytes = rows.pop().ok_or(StoreError::Unreadable)?.int()?;
+            Ok(u64::try_from(bytes).ok())
+        })
+        .await
     }
 
     /// Answers a question on a blocking thread.
     async fn ask<T: Send + 'static>(
         &self,
-        question: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
+        question: impl FnOnce(&mut dyn Database) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
+        let _turn = self.0.asking.acquire().await.map_err(|_| StoreError::Stopped)?;
         let store = self.clone();
         let task = tokio::task::spawn_blocking(move || store.ask_now(question));
         task.await.map_err(|_| StoreError::Stopped)?
     }
 
-    /// Answers a question on this thread.
+    /// Answers a question on this thread, which may wait.
     fn ask_now<T>(
         &self,
-        question: impl FnOnce(&mut Connection) -> Result<T, StoreError>,
+        question: impl FnOnce(&mut dyn Database) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let idle = self.0.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut connection = match idle {
-            Some(connection) => connection,
-            None => open::connect(&self.0.path)?,
+        let idle = || self.0.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut database = loop {
+            let kept = idle().pop();
+            match kept {
+                Some(database) if database.is_usable() => break database,
+                Some(_) => {}
+                None => break self.0.place.connect()?,
+            }
         };
-        let answer = question(&mut connection);
-        let mut idle = self.0.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < IDLE_CONNECTIONS {
-            idle.push(connection);
+        let answer = question(database.as_mut());
+        if database.is_usable() {
+            idle().push(database);
         }
         answer
     }

@@ -1,156 +1,18 @@
-//! Interceptions as the API shows them.
+//! Reading interceptions: which ones, their columns, and what hangs on them.
+
+use std::collections::HashMap;
 
 use providers::{Api, ThoughtSource, ToolKind, UsageSource};
-use rusqlite::types::Value;
-use rusqlite::{Connection, Row, params, params_from_iter};
-use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::filter::{Conditions, Cursor, Filter, Page, Status};
+use super::content::{Content, Digest};
+use super::filter::{Cursor, Filter, Page, Parts, Question, Status};
+use super::rows::{Digests, InterceptionRow, ThoughtRow, ToolCallRow, UsageRow};
+use super::sql::{Batch, Columns, Database, Dialect, Row, Sort};
 use super::{Store, StoreError};
 use crate::clock::Micros;
 use crate::record::{CredentialKind, Mode, Outcome};
-
-/// One interception (design: an answered request with all that is known of it).
-#[derive(Debug, Serialize)]
-pub struct InterceptionRow {
-    #[serde(skip)]
-    seq: i64,
-    /// UUIDv7.
-    pub id: Uuid,
-    /// The id that the client saw.
-    pub request_id: Uuid,
-    /// The CONNECT that carried it.
-    pub connect_id: Option<Uuid>,
-    /// Who asked.
-    pub user: String,
-    /// Instance name.
-    pub provider: String,
-    /// Instance kind.
-    pub kind: String,
-    /// The API.
-    pub api: &'static str,
-    /// The model asked for.
-    pub model: Option<String>,
-    /// The model that answered.
-    pub model_answered: Option<String>,
-    /// The client.
-    pub client: String,
-    /// Its version.
-    pub client_version: Option<String>,
-    /// Its own words.
-    pub user_agent: Option<String>,
-    /// The session.
-    pub session_id: String,
-    /// The thread's first interception.
-    pub thread_root_id: Uuid,
-    /// The interception whose tool calls this one answers.
-    pub thread_parent_id: Option<Uuid>,
-    /// The client's own id of the sub-agent that asked.
-    pub agent_id: Option<String>,
-    /// The client's own id of the agent that started that one.
-    pub parent_agent_id: Option<String>,
-    /// `proxy` or `base_url`.
-    pub mode: &'static str,
-    /// `byok`, `central` or `none`.
-    pub credential_kind: &'static str,
-    /// Masked.
-    pub credential_hint: Option<String>,
-    /// The HTTP status that the client got.
-    pub status: Option<u16>,
-    /// Null while in flight.
-    pub outcome: Option<&'static str>,
-    /// What went wrong, in one word.
-    pub error_kind: Option<String>,
-    /// What went wrong.
-    pub error_message: Option<String>,
-    /// RFC 3339.
-    pub started_at: String,
-    /// RFC 3339.
-    pub first_token_at: Option<String>,
-    /// RFC 3339.
-    pub ended_at: Option<String>,
-    /// Milliseconds from start to end.
-    pub duration_ms: Option<f64>,
-    /// Microseconds that the gateway itself took.
-    pub overhead_us: Option<i64>,
-    /// Body length.
-    pub request_bytes: i64,
-    /// Body length.
-    pub response_bytes: Option<i64>,
-    /// Whether a stream was asked for.
-    pub stream: bool,
-    /// The provider's word.
-    pub finish_reason: Option<String>,
-    /// The provider's id of the reply.
-    pub response_id: Option<String>,
-    /// Attempts beyond the first.
-    pub retries: u32,
-    /// The last user prompt.
-    pub prompt: Option<String>,
-    /// Whether the prompt was cut.
-    pub prompt_truncated: bool,
-    /// The reply's text, if it is recorded.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub output: Option<String>,
-    /// Tokens; empty where nothing is known of them.
-    pub usage: Vec<UsageRow>,
-    /// Where `usage` comes from: `reported`, `partial`, `estimated` or `unknown`. Null while in flight, and where no
-    /// model was asked.
-    pub usage_source: Option<&'static str>,
-    /// Tool calls that the model asked for.
-    pub tool_calls: Vec<ToolCallRow>,
-    /// What the model thought aloud.
-    pub thoughts: Vec<ThoughtRow>,
-}
-
-/// Tokens of an interception.
-#[derive(Debug, Default, Serialize)]
-pub struct UsageRow {
-    /// Without cached tokens.
-    pub input: i64,
-    /// Including reasoning.
-    pub output: i64,
-    /// Read from the provider's cache.
-    pub cache_read: i64,
-    /// Written to the provider's cache.
-    pub cache_write: i64,
-    /// Part of `output`.
-    pub reasoning: i64,
-    /// What else the provider counted.
-    pub extra: Option<Box<RawValue>>,
-    /// `reported`, `partial`, `estimated` or `unknown`.
-    pub source: &'static str,
-    /// Null where there is no price.
-    pub cost_micros: Option<i64>,
-}
-
-/// A tool call.
-#[derive(Debug, Serialize)]
-pub struct ToolCallRow {
-    /// The provider's id.
-    pub id: String,
-    /// The tool.
-    pub name: String,
-    /// `function`, `custom`, `mcp` or `server`.
-    pub kind: &'static str,
-    /// As the model wrote them.
-    pub arguments: String,
-    /// Whether the arguments were cut.
-    pub truncated: bool,
-    /// `ok` or `error` once a later request has answered it.
-    pub result: Option<&'static str>,
-}
-
-/// A thought.
-#[derive(Debug, Serialize)]
-pub struct ThoughtRow {
-    /// `thinking`, `reasoning_summary` or `commentary`.
-    pub source: &'static str,
-    /// The text.
-    pub text: String,
-}
 
 impl Store {
     /// A page of interceptions, latest first.
@@ -162,12 +24,11 @@ impl Store {
         filter: Filter,
         page: Page,
     ) -> Result<(Vec<InterceptionRow>, Option<Cursor>), StoreError> {
-        self.ask(move |connection| {
-            let mut rows = select(connection, conditions(&filter, page.cursor), page.rows_read())?;
+        self.ask(move |database| {
+            let (sql, question) = page_of(database.dialect(), &filter, page);
+            let mut rows = select(database, &sql, &question)?;
             let next = page.cut(&mut rows, |row| cursor_of(row.id));
-            for row in &mut rows {
-                nest(connection, row)?;
-            }
+            nest(database, &mut rows)?;
             Ok((rows, next))
         })
         .await
@@ -182,87 +43,126 @@ impl Store {
         id: Uuid,
         user: Option<String>,
     ) -> Result<Option<InterceptionRow>, StoreError> {
-        self.ask(move |connection| {
-            let filter = Filter {
-                user: user.into_iter().collect(),
-                ..Filter::default()
-            };
-            let mut conditions = conditions(&filter, None);
-            conditions.add("i.id = ?", id.as_bytes().to_vec());
-            let mut row = select(connection, conditions, 1)?.pop();
-            if let Some(row) = &mut row {
-                nest(connection, row)?;
-            }
-            Ok(row)
+        self.ask(move |database| {
+            let found = by_ids(database, &[id])?.pop();
+            Ok(found.filter(|row| user.is_none_or(|user| user == row.user)))
         })
         .await
     }
 }
 
-const COLUMNS: &str = "
-    i.seq, i.id, i.request_id, i.connect_id, (SELECT text FROM label WHERE id = i.user),
-    (SELECT text FROM label WHERE id = i.provider), (SELECT text FROM label WHERE id = i.kind), i.api,
-    (SELECT text FROM label WHERE id = i.model), (SELECT text FROM label WHERE id = i.model_answered),
-    (SELECT text FROM label WHERE id = i.client), (SELECT text FROM label WHERE id = i.client_version),
-    (SELECT text FROM label WHERE id = i.user_agent), s.id, i.thread_root, i.thread_parent, i.mode,
-    i.credential, i.credential_hint, i.status, i.outcome, i.error_kind, i.error_message, i.started_at,
-    i.first_token_at, i.ended_at, i.overhead_us, i.request_bytes, i.response_bytes, i.stream,
-    (SELECT text FROM label WHERE id = i.finish_reason), i.response_id, i.retries, p.text, p.truncated, o.text,
-    i.agent_id, i.parent_agent_id";
+/// Ids in one statement.
+const IDS: usize = 50;
 
-fn select(
-    connection: &Connection,
-    conditions: Conditions,
-    limit: i64,
-) -> rusqlite::Result<Vec<InterceptionRow>> {
-    let sql = format!(
-        "SELECT {COLUMNS} FROM interception i JOIN session s ON s.seq = i.session
-         LEFT JOIN prompt p ON p.interception = i.seq LEFT JOIN output o ON o.interception = i.seq
-         {} ORDER BY i.id DESC LIMIT ?",
-        conditions.clause()
-    );
-    let mut statement = connection.prepare_cached(&sql)?;
-    let values = conditions.values.into_iter().chain([Value::from(limit)]);
-    statement.query_map(params_from_iter(values), row)?.collect()
+/// The interceptions with these ids, in no order.
+pub(super) fn by_ids(database: &mut dyn Database, ids: &[Uuid]) -> Result<Vec<InterceptionRow>, StoreError> {
+    let mut rows = Vec::with_capacity(ids.len());
+    for ids in ids.chunks(IDS) {
+        let mut question = Question::default();
+        // Always the same number, so that there is one statement to prepare; saying an id twice changes nothing.
+        let count = if ids.len() == 1 { 1 } else { IDS };
+        let marks: Vec<String> = ids
+            .iter()
+            .cycle()
+            .take(count)
+            .map(|id| question.bind(*id))
+            .collect();
+        let sql = format!("SELECT id FROM interception WHERE id IN ({})", marks.join(", "));
+        rows.extend(select(database, &sql, &question)?);
+    }
+    nest(database, &mut rows)?;
+    Ok(rows)
 }
 
-fn conditions(filter: &Filter, cursor: Option<Cursor>) -> Conditions {
-    let mut conditions = Conditions::default();
-    for (column, words) in [
-        ("i.user", &filter.user),
-        ("i.client", &filter.client),
-        ("i.provider", &filter.provider),
-        ("i.model", &filter.model),
-    ] {
-        conditions.add_any(
-            &format!("{column} IN (SELECT id FROM label WHERE text IN"),
-            words,
-            ")",
-        );
-    }
-    conditions.add_any(
-        "i.session IN (SELECT seq FROM session WHERE id IN",
-        &filter.session,
-        ")",
-    );
-    if !filter.status.is_empty() {
-        let state = |status: &Status| match status {
-            Status::InFlight => "i.outcome IS NULL".to_owned(),
-            Status::Ended(outcome) => format!("i.outcome = {}", outcome.code()),
-        };
-        let states: Vec<String> = filter.status.iter().map(state).collect();
-        conditions.add_plain(format!("({})", states.join(" OR ")));
-    }
+/// The query of the ids of a page.
+pub(super) fn page_of(dialect: Dialect, filter: &Filter, page: Page) -> (String, Question) {
+    let mut question = Question::default();
+    let mut parts = if filter.session.is_empty() {
+        Parts::by_user_and_combo(&mut question, filter)
+    } else {
+        of_sessions(&mut question, filter)
+    };
+    parts.row.extend(state_of(filter));
     if let Some(after) = filter.after {
-        conditions.add("i.started_at >= ?", after.0);
+        parts
+            .row
+            .push(format!("x.started_at >= {}", question.bind(after.0)));
     }
     if let Some(before) = filter.before {
-        conditions.add("i.started_at < ?", before.0);
+        parts
+            .row
+            .push(format!("x.started_at < {}", question.bind(before.0)));
     }
-    if let Some(Cursor(high, low)) = cursor {
-        conditions.add("i.id < ?", Uuid::from_u64_pair(high, low).as_bytes().to_vec());
+    if let Some(Cursor(high, low)) = page.cursor {
+        let last = question.bind(Uuid::from_u64_pair(high, low));
+        parts.row.push(format!("x.id < {last}"));
     }
-    conditions
+    let limit = question.bind(page.rows_read());
+    (
+        parts.query(dialect, "interception", "id", &["id"], &limit),
+        question,
+    )
+}
+
+fn of_sessions(question: &mut Question, filter: &Filter) -> Parts {
+    let mut parts = Parts::default();
+    let ids = question.any("f.id", &filter.session);
+    let users = question.any_label("f.who", &filter.user);
+    parts.look_up("session f", ids.into_iter().chain(users), "x.session = f.seq");
+    let combos = question.combos("y", filter);
+    if !combos.is_empty() {
+        let combos = combos.join(" AND ");
+        parts
+            .row
+            .push(format!("x.combo IN (SELECT y.id FROM combo y WHERE {combos})"));
+    }
+    parts
+}
+
+fn state_of(filter: &Filter) -> Option<String> {
+    let state = |status: &Status| match status {
+        Status::InFlight => "x.outcome IS NULL".to_owned(),
+        Status::Ended(outcome) => format!("x.outcome = {}", outcome.code()),
+    };
+    let states: Vec<String> = filter.status.iter().map(state).collect();
+    if states.is_empty() {
+        return None;
+    }
+    let completed = Status::Ended(Outcome::Completed);
+    // Said aloud, so that the index of what is not completed can be used.
+    let unusual = if filter.status.contains(&completed) {
+        ""
+    } else {
+        " AND (x.outcome IS NULL OR x.outcome <> 1)"
+    };
+    Some(format!("({}){unusual}", states.join(" OR ")))
+}
+
+const COLUMNS: &str = "
+    i.id, i.request_id, i.connect_id, (SELECT text FROM label WHERE id = i.who),
+    (SELECT text FROM label WHERE id = o.provider), (SELECT text FROM label WHERE id = o.kind), i.api,
+    (SELECT text FROM label WHERE id = o.model), (SELECT text FROM label WHERE id = i.model_answered),
+    (SELECT text FROM label WHERE id = o.client), (SELECT text FROM label WHERE id = i.client_version),
+    (SELECT text FROM label WHERE id = i.user_agent), s.id, i.thread_root, i.thread_parent,
+    i.agent_id, i.parent_agent_id, i.mode, i.credential, i.credential_hint, i.status, i.outcome, i.error_kind, i.error_message, i.started_at,
+    i.first_token_at, i.ended_at, i.overhead_us, i.request_bytes, i.response_bytes, i.stream,
+    (SELECT text FROM label WHERE id = i.finish_reason), i.response_id, i.retries, p.body, p.truncated, t.body,
+    (SELECT l.text FROM combo a JOIN label l ON l.id = a.provider WHERE a.id = i.asked_combo), i.asked_hint";
+
+/// The interceptions whose ids `ids` asks for, latest first.
+fn select(
+    database: &mut dyn Database,
+    ids: &str,
+    question: &Question,
+) -> Result<Vec<InterceptionRow>, StoreError> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM ({ids}) page CROSS JOIN interception i
+         JOIN session s ON s.seq = i.session JOIN combo o ON o.id = i.combo
+         LEFT JOIN prompt p ON p.interception = i.id LEFT JOIN output t ON t.interception = i.id
+         WHERE i.id = page.id ORDER BY i.id DESC"
+    );
+    let rows = database.query(&sql, &question.values)?;
+    rows.into_iter().map(row).collect()
 }
 
 fn cursor_of(id: Uuid) -> Cursor {
@@ -270,134 +170,211 @@ fn cursor_of(id: Uuid) -> Cursor {
     Cursor(high, low)
 }
 
-fn row(row: &Row<'_>) -> rusqlite::Result<InterceptionRow> {
-    let uuid = |index| row.get(index).map(Uuid::from_bytes);
-    let optional_uuid = |index| {
-        row.get::<_, Option<[u8; 16]>>(index)
-            .map(|id| id.map(Uuid::from_bytes))
-    };
-    let date = |index| {
-        row.get::<_, Option<i64>>(index)
-            .map(|at| at.map(|at| Micros(at).rfc3339()))
-    };
-    let started: i64 = row.get(23)?;
-    let ended: Option<i64> = row.get(25)?;
-    Ok(InterceptionRow {
-        seq: row.get(0)?,
-        id: uuid(1)?,
-        request_id: uuid(2)?,
-        connect_id: optional_uuid(3)?,
-        user: row.get(4)?,
-        provider: row.get(5)?,
-        kind: row.get(6)?,
-        api: Api::from_code(row.get(7)?).map_or("unknown", Api::as_str),
-        model: row.get(8)?,
-        model_answered: row.get(9)?,
-        client: row.get(10)?,
-        client_version: row.get(11)?,
-        user_agent: row.get(12)?,
-        session_id: row.get(13)?,
-        thread_root_id: uuid(14)?,
-        thread_parent_id: optional_uuid(15)?,
-        mode: Mode::from_code(row.get(16)?).map_or("unknown", Mode::as_str),
-        credential_kind: CredentialKind::from_code(row.get(17)?).map_or("unknown", CredentialKind::as_str),
-        credential_hint: row.get(18)?,
-        status: row.get(19)?,
-        outcome: row
-            .get::<_, Option<u8>>(20)?
-            .and_then(Outcome::from_code)
-            .map(Outcome::as_str),
-        error_kind: row.get(21)?,
-        error_message: row.get(22)?,
-        started_at: Micros(started).rfc3339(),
-        first_token_at: date(24)?,
-        ended_at: date(25)?,
-        duration_ms: ended.map(|ended| millis(ended - started)),
-        overhead_us: row.get(26)?,
-        request_bytes: row.get(27)?,
-        response_bytes: row.get(28)?,
-        stream: row.get(29)?,
-        finish_reason: row.get(30)?,
-        response_id: row.get(31)?,
-        retries: row.get(32)?,
-        prompt: row.get(33)?,
-        prompt_truncated: row.get::<_, Option<bool>>(34)?.unwrap_or(false),
-        output: row.get(35)?,
-        agent_id: row.get(36)?,
-        parent_agent_id: row.get(37)?,
+fn row(row: Row) -> Result<InterceptionRow, StoreError> {
+    let mut row = row.read();
+    let id = row.id()?;
+    let mut read = InterceptionRow {
+        id,
+        request_id: row.optional_id()?.unwrap_or(id),
+        connect_id: row.optional_id()?,
+        user: row.text()?,
+        provider: row.text()?,
+        kind: row.text()?,
+        api: row
+            .code()?
+            .and_then(Api::from_code)
+            .map_or("unknown", Api::as_str),
+        model: row.optional_text()?,
+        model_answered: row.optional_text()?,
+        client: row.text()?,
+        client_version: row.optional_text()?,
+        user_agent: row.optional_text()?,
+        session_id: row.text()?,
+        thread_root_id: row.optional_id()?.unwrap_or(id),
+        thread_parent_id: row.optional_id()?,
+        agent_id: row.optional_text()?,
+        parent_agent_id: row.optional_text()?,
+        mode: row
+            .code()?
+            .and_then(Mode::from_code)
+            .map_or("unknown", Mode::as_str),
+        credential_kind: row
+            .code()?
+            .and_then(CredentialKind::from_code)
+            .map_or("unknown", CredentialKind::as_str),
+        credential_hint: row.optional_text()?,
+        status: row.optional_int()?.and_then(|status| u16::try_from(status).ok()),
+        outcome: row.code()?.and_then(Outcome::from_code).map(Outcome::as_str),
+        error_kind: row.optional_text()?,
+        error_message: row.optional_text()?,
+        started_at: String::new(),
+        first_token_at: None,
+        ended_at: None,
+        duration_ms: None,
+        overhead_us: None,
+        request_bytes: 0,
+        response_bytes: None,
+        stream: false,
+        finish_reason: None,
+        response_id: None,
+        retries: 0,
+        prompt: None,
+        prompt_truncated: false,
+        output: None,
         usage: Vec::new(),
         usage_source: None,
         tool_calls: Vec::new(),
         thoughts: Vec::new(),
-    })
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a request lasts far less than 2^52 µs")]
-fn millis(micros: i64) -> f64 {
-    micros as f64 / 1_000.0
-}
-
-/// Fills in what hangs below an interception.
-fn nest(connection: &Connection, row: &mut InterceptionRow) -> rusqlite::Result<()> {
-    row.usage = connection
-        .prepare_cached(
-            "SELECT input, output, cache_read, cache_write, reasoning, extra, source, cost_micros
-             FROM usage WHERE interception = ?1 ORDER BY n",
-        )?
-        .query_map([row.seq], usage)?
-        .collect::<rusqlite::Result<_>>()?;
-    let asked = row
-        .outcome
-        .is_some_and(|outcome| outcome != Outcome::Refused.as_str());
-    let source = || {
-        row.usage
-            .first()
-            .map_or(UsageSource::Unknown.as_str(), |usage| usage.source)
+        erased: false,
+        digests: Digests::default(),
+        asked: None,
     };
-    row.usage_source = asked.then(source);
-    row.tool_calls = connection
-        .prepare_cached(
-            "SELECT t.id, l.text, t.kind, t.arguments, t.truncated, t.result
-             FROM tool_call t JOIN label l ON l.id = t.name WHERE t.interception = ?1 ORDER BY t.n",
-        )?
-        .query_map([row.seq], tool_call)?
-        .collect::<rusqlite::Result<_>>()?;
-    row.thoughts = connection
-        .prepare_cached("SELECT source, text FROM thought WHERE interception = ?1 ORDER BY n")?
-        .query_map(params![row.seq], |row| {
-            let source = ThoughtSource::from_code(row.get(0)?).map_or("unknown", ThoughtSource::as_str);
-            Ok(ThoughtRow {
-                source,
-                text: row.get(1)?,
-            })
-        })?
-        .collect::<rusqlite::Result<_>>()?;
+    read_reply(&mut read, &mut row)?;
+    Ok(read)
+}
+
+fn read_reply(read: &mut InterceptionRow, row: &mut Columns) -> Result<(), StoreError> {
+    let date = |at: Option<i64>| at.map(|at| Micros(at).rfc3339());
+    let started = row.int()?;
+    read.started_at = Micros(started).rfc3339();
+    read.first_token_at = date(row.optional_int()?);
+    let ended = row.optional_int()?;
+    read.ended_at = date(ended);
+    #[expect(clippy::cast_precision_loss, reason = "a request lasts far less than 2^52 µs")]
+    {
+        read.duration_ms = ended.map(|ended| ended.saturating_sub(started) as f64 / 1_000.0);
+    }
+    read.overhead_us = row.optional_int()?;
+    read.request_bytes = row.int()?;
+    read.response_bytes = row.optional_int()?;
+    read.stream = row.truth()?;
+    read.finish_reason = row.optional_text()?;
+    read.response_id = row.optional_text()?;
+    read.retries = u32::try_from(row.optional_int()?.unwrap_or(0)).unwrap_or(u32::MAX);
+    let prompt = row.optional_blob()?;
+    read.prompt_truncated = row.truth()?;
+    let output = row.optional_blob()?;
+    let provider = row.optional_text()?;
+    let hint = row.optional_text()?;
+    read.asked = provider.map(|provider| (provider, hint.unwrap_or_default()));
+    if let Some(body) = prompt {
+        (read.prompt, read.digests.prompt) = read.open(&body).map(|(text, digest)| (text, Some(digest)))?;
+    }
+    if let Some(body) = output {
+        (read.output, read.digests.output) = read.open(&body).map(|(text, digest)| (text, Some(digest)))?;
+    }
     Ok(())
 }
 
-fn usage(row: &Row<'_>) -> rusqlite::Result<UsageRow> {
+impl InterceptionRow {
+    /// Reads a body that belongs to this interception.
+    fn open(&mut self, body: &[u8]) -> Result<(Option<String>, Digest), StoreError> {
+        let content = Content::read(body)?;
+        let digest = content.digest();
+        let text = content.text();
+        self.erased |= text.is_none();
+        Ok((text, digest))
+    }
+}
+
+const USAGE: Batch = Batch {
+    columns: &[("id", Sort::Blob)],
+    body: "SELECT u.interception, u.input, u.output, u.cache_read, u.cache_write, u.reasoning, u.extra, u.source,
+            u.cost_micros
+        FROM batch CROSS JOIN usage u WHERE u.interception = batch.id ORDER BY u.interception, u.n",
+};
+const CALLS: Batch = Batch {
+    columns: &[("id", Sort::Blob)],
+    body: "SELECT t.interception, t.id, l.text, t.kind, t.body, t.truncated, t.result
+        FROM batch CROSS JOIN tool_call t JOIN label l ON l.id = t.name
+        WHERE t.interception = batch.id ORDER BY t.interception, t.n",
+};
+const THOUGHTS: Batch = Batch {
+    columns: &[("id", Sort::Blob)],
+    body: "SELECT t.interception, t.source, t.body FROM batch CROSS JOIN thought t
+        WHERE t.interception = batch.id ORDER BY t.interception, t.n",
+};
+
+/// Reads what hangs on interceptions.
+fn nest(database: &mut dyn Database, rows: &mut [InterceptionRow]) -> Result<(), StoreError> {
+    let ids = |rows: &[InterceptionRow]| rows.iter().map(|row| vec![row.id.into()]).collect();
+    let usage = database.batch(&USAGE, ids(rows))?;
+    let calls = database.batch(&CALLS, ids(rows))?;
+    let thoughts = database.batch(&THOUGHTS, ids(rows))?;
+    let mut places: HashMap<Uuid, &mut InterceptionRow> = rows.iter_mut().map(|row| (row.id, row)).collect();
+    for found in usage {
+        let mut found = found.read();
+        if let Some(row) = places.get_mut(&found.id()?) {
+            row.usage.push(read_usage(&mut found)?);
+        }
+    }
+    for row in places.values_mut() {
+        let asked = row
+            .outcome
+            .is_some_and(|outcome| outcome != Outcome::Refused.as_str());
+        let source = row.usage.first().map(|usage| usage.source);
+        row.usage_source = asked.then(|| source.unwrap_or(UsageSource::Unknown.as_str()));
+    }
+    for found in calls {
+        let mut found = found.read();
+        if let Some(row) = places.get_mut(&found.id()?) {
+            row.read_call(&mut found)?;
+        }
+    }
+    for found in thoughts {
+        let mut found = found.read();
+        if let Some(row) = places.get_mut(&found.id()?) {
+            row.read_thought(&mut found)?;
+        }
+    }
+    Ok(())
+}
+
+fn read_usage(row: &mut Columns) -> Result<UsageRow, StoreError> {
     Ok(UsageRow {
-        input: row.get(0)?,
-        output: row.get(1)?,
-        cache_read: row.get(2)?,
-        cache_write: row.get(3)?,
-        reasoning: row.get(4)?,
+        input: row.int()?,
+        output: row.int()?,
+        cache_read: row.int()?,
+        cache_write: row.int()?,
+        reasoning: row.int()?,
         extra: row
-            .get::<_, Option<String>>(5)?
+            .optional_text()?
             .and_then(|text| RawValue::from_string(text).ok()),
-        source: UsageSource::from_code(row.get(6)?).map_or("unknown", UsageSource::as_str),
-        cost_micros: row.get(7)?,
+        source: row
+            .code()?
+            .and_then(UsageSource::from_code)
+            .map_or("unknown", UsageSource::as_str),
+        cost_micros: row.optional_int()?,
     })
 }
 
-fn tool_call(row: &Row<'_>) -> rusqlite::Result<ToolCallRow> {
-    let result: Option<bool> = row.get(5)?;
-    Ok(ToolCallRow {
-        id: row.get(0)?,
-        name: row.get(1)?,
-        kind: ToolKind::from_code(row.get(2)?).map_or("unknown", ToolKind::as_str),
-        arguments: row.get(3)?,
-        truncated: row.get(4)?,
-        result: result.map(|is_error| if is_error { "error" } else { "ok" }),
-    })
+impl InterceptionRow {
+    fn read_call(&mut self, row: &mut Columns) -> Result<(), StoreError> {
+        let (id, name) = (row.text()?, row.text()?);
+        let kind = row.code()?.and_then(ToolKind::from_code);
+        let (arguments, digest) = self.open(&row.blob()?)?;
+        let truncated = row.truth()?;
+        let result = row.optional_int()?;
+        self.digests.arguments.push(digest);
+        self.tool_calls.push(ToolCallRow {
+            id,
+            name,
+            kind: kind.map_or("unknown", ToolKind::as_str),
+            arguments: arguments.unwrap_or_default(),
+            truncated,
+            result: result.map(|failed| if failed == 0 { "ok" } else { "error" }),
+        });
+        Ok(())
+    }
+
+    fn read_thought(&mut self, row: &mut Columns) -> Result<(), StoreError> {
+        let source = row.code()?.and_then(ThoughtSource::from_code);
+        let (text, digest) = self.open(&row.blob()?)?;
+        self.digests.thoughts.push(digest);
+        self.thoughts.push(ThoughtRow {
+            source: source.map_or("unknown", ThoughtSource::as_str),
+            text: text.unwrap_or_default(),
+        });
+        Ok(())
+    }
 }

@@ -1,13 +1,15 @@
 //! Sessions as the API shows them: read from rows that the writer keeps up to date, never by scanning
 //! interceptions.
 
-use rusqlite::types::Value;
-use rusqlite::{Connection, Row, params_from_iter};
+use std::collections::HashMap;
+
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::filter::{Conditions, Cursor, Filter, Page};
-use super::{Store, StoreError, write};
+use super::content::Content;
+use super::filter::{Cursor, Filter, Page, Parts, Question};
+use super::sql::{Batch, Database, Dialect, Row, Sort};
+use super::{Store, StoreError};
 use crate::clock::Micros;
 
 /// One session.
@@ -29,7 +31,7 @@ pub struct SessionRow {
     pub models: Vec<String>,
     /// RFC 3339.
     pub started_at: String,
-    /// RFC 3339.
+    /// When its latest request began. RFC 3339.
     pub last_active_at: String,
     /// How many.
     pub interceptions: i64,
@@ -89,14 +91,13 @@ impl Store {
         filter: Filter,
         page: Page,
     ) -> Result<(Vec<SessionRow>, Option<Cursor>), StoreError> {
-        self.ask(move |connection| {
-            let mut rows = select(connection, conditions(&filter, page.cursor), page.rows_read())?;
+        self.ask(move |database| {
+            let (sql, question) = page_of(database.dialect(), &filter, page);
+            let mut rows = select(database, &sql, &question)?;
             let next = page.cut(&mut rows, |row| {
                 Cursor(row.active.unsigned_abs(), row.seq.unsigned_abs())
             });
-            for row in &mut rows {
-                nest(connection, row)?;
-            }
+            nest(database, &mut rows)?;
             Ok((rows, next))
         })
         .await
@@ -111,17 +112,22 @@ impl Store {
         id: String,
         user: Vec<String>,
     ) -> Result<Vec<(SessionRow, Vec<ThreadRow>)>, StoreError> {
-        self.ask(move |connection| {
+        self.ask(move |database| {
             let filter = Filter {
                 session: vec![id],
                 user,
                 ..Filter::default()
             };
-            let mut rows = select(connection, conditions(&filter, None), 100)?;
+            let page = Page {
+                cursor: None,
+                limit: SAME_ID,
+            };
+            let (sql, question) = page_of(database.dialect(), &filter, page);
+            let mut rows = select(database, &sql, &question)?;
+            nest(database, &mut rows)?;
             let mut sessions = Vec::with_capacity(rows.len());
-            for mut row in rows.drain(..) {
-                nest(connection, &mut row)?;
-                let threads = threads(connection, row.seq)?;
+            for row in rows {
+                let threads = threads(database, row.seq)?;
                 sessions.push((row, threads));
             }
             Ok(sessions)
@@ -130,124 +136,206 @@ impl Store {
     }
 }
 
-const COLUMNS: &str = "
-    s.seq, s.last_active_at, s.id, (SELECT text FROM label WHERE id = s.user), s.started_at, s.interceptions,
-    s.threads, s.prompts, s.tool_calls, s.input, s.output, s.cache_read, s.cache_write, s.reasoning,
-    s.cost_micros, s.last_prompt, s.unpriced, s.unmetered";
+/// Sessions with the same id that are shown, one a user.
+const SAME_ID: u32 = 100;
+/// Characters of the latest prompt that are shown.
+const EXCERPT: usize = 500;
+/// Interceptions of a session that are shown.
+const MOST_SHOWN: i64 = 10_000;
 
-fn select(connection: &Connection, conditions: Conditions, limit: i64) -> rusqlite::Result<Vec<SessionRow>> {
-    let clause = conditions.clause();
-    let sql = format!(
-        "SELECT {COLUMNS} FROM session s {clause} ORDER BY s.last_active_at DESC, s.seq DESC LIMIT ?"
-    );
-    let mut statement = connection.prepare_cached(&sql)?;
-    let values = conditions.values.into_iter().chain([Value::from(limit)]);
-    statement.query_map(params_from_iter(values), row)?.collect()
-}
-
-fn conditions(filter: &Filter, cursor: Option<Cursor>) -> Conditions {
-    let mut conditions = Conditions::default();
-    conditions.add_any("s.user IN (SELECT id FROM label WHERE text IN", &filter.user, ")");
-    conditions.add_any("s.id IN", &filter.session, "");
-    for (facet, words) in [
-        (write::CLIENT, &filter.client),
-        (write::PROVIDER, &filter.provider),
-        (write::MODEL, &filter.model),
-    ] {
-        let before = format!(
-            "EXISTS (SELECT 1 FROM session_label x JOIN label l ON l.id = x.label
-             WHERE x.session = s.seq AND x.facet = {facet} AND l.text IN"
-        );
-        conditions.add_any(&before, words, ")");
-    }
+/// The query of the numbers of a page.
+pub(super) fn page_of(dialect: Dialect, filter: &Filter, page: Page) -> (String, Question) {
+    let mut question = Question::default();
+    let has_combos = [&filter.client, &filter.provider, &filter.model]
+        .iter()
+        .any(|words| !words.is_empty());
+    // A session is listed under each of its combos, and in a table of its own.
+    let (table, seq, active) = if has_combos && filter.session.is_empty() {
+        ("session_combo", "session", "active")
+    } else {
+        ("session", "seq", "last_active_at")
+    };
+    let mut parts = if filter.session.is_empty() {
+        Parts::by_user_and_combo(&mut question, filter)
+    } else {
+        by_id(&mut question, filter)
+    };
     if let Some(after) = filter.after {
-        conditions.add("s.last_active_at >= ?", after.0);
+        parts
+            .row
+            .push(format!("x.{active} >= {}", question.bind(after.0)));
     }
     if let Some(before) = filter.before {
-        conditions.add("s.started_at < ?", before.0);
+        parts
+            .row
+            .push(format!("x.{active} < {}", question.bind(before.0)));
     }
-    if let Some(Cursor(active, seq)) = cursor {
+    if let Some(Cursor(last_active, last)) = page.cursor {
         let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        conditions.add_pair("(s.last_active_at, s.seq) < (?, ?)", signed(active), signed(seq));
+        let (last_active, last) = (question.bind(signed(last_active)), question.bind(signed(last)));
+        parts
+            .row
+            .push(format!("(x.{active}, x.{seq}) < ({last_active}, {last})"));
     }
-    conditions
+    let limit = question.bind(page.rows_read());
+    let sql = parts.query(dialect, table, seq, &[active, seq], &limit);
+    (format!("SELECT {seq} AS seq FROM ({sql}) numbers"), question)
 }
 
-fn row(row: &Row<'_>) -> rusqlite::Result<SessionRow> {
-    let active: i64 = row.get(1)?;
+fn by_id(question: &mut Question, filter: &Filter) -> Parts {
+    let mut parts = Parts::default();
+    parts.row.extend(question.any("x.id", &filter.session));
+    parts.row.extend(question.any_label("x.who", &filter.user));
+    let combos = question.combos("c", filter);
+    if !combos.is_empty() {
+        let combos = combos.join(" AND ");
+        parts.row.push(format!(
+            "x.seq IN (SELECT m.session FROM session_combo m JOIN combo c ON c.id = m.combo WHERE {combos})"
+        ));
+    }
+    parts
+}
+
+const COLUMNS: &str = "
+    s.seq, s.last_active_at, s.id, (SELECT text FROM label WHERE id = s.who), s.started_at, s.interceptions,
+    s.threads, s.prompts, s.tool_calls, s.input, s.output, s.cache_read, s.cache_write, s.reasoning,
+    s.cost_micros, s.unpriced, s.unmetered, p.body";
+
+/// The sessions whose numbers `page` asks for, latest activity first.
+fn select(
+    database: &mut dyn Database,
+    page: &str,
+    question: &Question,
+) -> Result<Vec<SessionRow>, StoreError> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM ({page}) page CROSS JOIN session s
+         LEFT JOIN prompt p ON p.interception = s.last_prompt WHERE s.seq = page.seq
+         ORDER BY s.last_active_at DESC, s.seq DESC"
+    );
+    let rows = database.query(&sql, &question.values)?;
+    rows.into_iter().map(row).collect()
+}
+
+fn row(row: Row) -> Result<SessionRow, StoreError> {
+    let mut row = row.read();
+    let (seq, active) = (row.int()?, row.int()?);
     Ok(SessionRow {
-        seq: row.get(0)?,
+        seq,
         active,
-        id: row.get(2)?,
-        user: row.get(3)?,
+        id: row.text()?,
+        user: row.text()?,
         clients: Vec::new(),
         providers: Vec::new(),
         models: Vec::new(),
-        started_at: Micros(row.get(4)?).rfc3339(),
+        started_at: Micros(row.int()?).rfc3339(),
         last_active_at: Micros(active).rfc3339(),
-        interceptions: row.get(5)?,
-        threads: row.get(6)?,
-        prompts: row.get(7)?,
-        tool_calls: row.get(8)?,
+        interceptions: row.int()?,
+        threads: row.int()?,
+        prompts: row.int()?,
+        tool_calls: row.int()?,
         usage: SessionUsage {
-            input: row.get(9)?,
-            output: row.get(10)?,
-            cache_read: row.get(11)?,
-            cache_write: row.get(12)?,
-            reasoning: row.get(13)?,
+            input: row.int()?,
+            output: row.int()?,
+            cache_read: row.int()?,
+            cache_write: row.int()?,
+            reasoning: row.int()?,
         },
-        cost_micros: row.get(14)?,
-        last_prompt: row.get(15)?,
-        unpriced: row.get(16)?,
-        unmetered: row.get(17)?,
+        cost_micros: row.optional_int()?,
+        unpriced: row.int()?,
+        unmetered: row.int()?,
+        last_prompt: row
+            .optional_blob()?
+            .map(|body| excerpt(&body))
+            .transpose()?
+            .flatten(),
     })
 }
 
-fn nest(connection: &Connection, row: &mut SessionRow) -> rusqlite::Result<()> {
-    let mut statement = connection.prepare_cached(
-        "SELECT x.facet, l.text FROM session_label x JOIN label l ON l.id = x.label
-         WHERE x.session = ?1 ORDER BY l.text",
-    )?;
-    let labels = statement.query_map([row.seq], |row| Ok((row.get::<_, i64>(0)?, row.get(1)?)))?;
-    for label in labels {
-        match label? {
-            (write::CLIENT, text) => row.clients.push(text),
-            (write::PROVIDER, text) => row.providers.push(text),
-            (write::MODEL, text) => row.models.push(text),
-            _ => {}
+/// The beginning of a prompt.
+fn excerpt(body: &[u8]) -> Result<Option<String>, StoreError> {
+    let text = Content::read(body)?.text();
+    Ok(text.map(|mut text| {
+        if let Some((end, _)) = text.char_indices().nth(EXCERPT) {
+            text.truncate(end);
+            text.push('…');
+        }
+        text
+    }))
+}
+
+const WORDS: Batch = Batch {
+    columns: &[("seq", Sort::Int)],
+    body: "SELECT m.session, (SELECT text FROM label WHERE id = c.client),
+            (SELECT text FROM label WHERE id = c.provider), (SELECT text FROM label WHERE id = c.model)
+        FROM batch CROSS JOIN session_combo m JOIN combo c ON c.id = m.combo WHERE m.session = batch.seq",
+};
+
+/// Reads the clients, providers and models of sessions.
+fn nest(database: &mut dyn Database, rows: &mut [SessionRow]) -> Result<(), StoreError> {
+    let found = database.batch(&WORDS, rows.iter().map(|row| vec![row.seq.into()]).collect())?;
+    let mut places: HashMap<i64, &mut SessionRow> = rows.iter_mut().map(|row| (row.seq, row)).collect();
+    for found in found {
+        let mut found = found.read();
+        let Some(row) = places.get_mut(&found.int()?) else {
+            continue;
+        };
+        row.clients.push(found.text()?);
+        row.providers.push(found.text()?);
+        row.models.extend(found.optional_text()?);
+    }
+    for row in rows {
+        for words in [&mut row.clients, &mut row.providers, &mut row.models] {
+            words.sort_unstable();
+            words.dedup();
         }
     }
     Ok(())
 }
 
-fn threads(connection: &Connection, session: i64) -> rusqlite::Result<Vec<ThreadRow>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT i.thread_root, i.id, p.text, i.started_at FROM interception i
-         LEFT JOIN prompt p ON p.interception = i.seq WHERE i.session = ?1 ORDER BY i.id LIMIT 10000",
+fn threads(database: &mut dyn Database, session: i64) -> Result<Vec<ThreadRow>, StoreError> {
+    let found = database.query(
+        "SELECT coalesce(i.thread_root, i.id), i.id, i.started_at FROM interception i
+         WHERE i.session = ?1 ORDER BY i.id LIMIT ?2",
+        &[session.into(), MOST_SHOWN.into()],
     )?;
     let mut threads: Vec<ThreadRow> = Vec::new();
-    let mut places = std::collections::HashMap::new();
-    let rows = statement.query_map([session], |row| {
-        let root = Uuid::from_bytes(row.get(0)?);
-        Ok((
-            root,
-            Uuid::from_bytes(row.get(1)?),
-            row.get::<_, Option<String>>(2)?,
-            row.get::<_, i64>(3)?,
-        ))
-    })?;
-    for found in rows {
-        let (root_id, id, prompt, started_at) = found?;
+    let mut places = HashMap::new();
+    for row in found {
+        let mut row = row.read();
+        let (root_id, id, started_at) = (row.id()?, row.id()?, row.int()?);
         let place = *places.entry(root_id).or_insert(threads.len());
         match threads.get_mut(place) {
             Some(thread) => thread.interceptions.push(id),
             None => threads.push(ThreadRow {
                 root_id,
                 interceptions: vec![id],
-                prompt,
+                prompt: None,
                 started_at: Micros(started_at).rfc3339(),
             }),
         }
     }
+    prompts(database, &mut threads)?;
     Ok(threads)
+}
+
+const PROMPTS: Batch = Batch {
+    columns: &[("id", Sort::Blob)],
+    body: "SELECT p.interception, p.body FROM batch CROSS JOIN prompt p WHERE p.interception = batch.id",
+};
+
+/// Reads the first prompt of each thread.
+fn prompts(database: &mut dyn Database, threads: &mut [ThreadRow]) -> Result<(), StoreError> {
+    let first = |thread: &ThreadRow| thread.interceptions.first().copied();
+    let ids = threads.iter().filter_map(first).map(|id| vec![id.into()]);
+    let found = database.batch(&PROMPTS, ids.collect())?;
+    let mut prompts = HashMap::new();
+    for row in found {
+        let mut row = row.read();
+        let (id, body) = (row.id()?, row.blob()?);
+        prompts.insert(id, Content::read(&body)?.text());
+    }
+    for thread in threads {
+        thread.prompt = first(thread).and_then(|id| prompts.remove(&id)).flatten();
+    }
+    Ok(())
 }

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::sql::{Database, Row, transaction};
 use super::{Store, StoreError};
 use crate::clock::Micros;
 use crate::secret::Secret;
@@ -60,12 +60,9 @@ impl Store {
     /// # Errors
     /// The store cannot be read.
     pub async fn tokens(&self) -> Result<Vec<TokenRecord>, StoreError> {
-        self.ask(|connection| {
-            let mut statement = connection.prepare_cached(&format!("{SELECT} ORDER BY created_at, id"))?;
-            let records = statement
-                .query_map([], record)?
-                .collect::<rusqlite::Result<_>>()?;
-            Ok(records)
+        self.ask(|database| {
+            let rows = database.query(&format!("{SELECT} ORDER BY created_at, id"), &[])?;
+            rows.into_iter().map(record).collect()
         })
         .await
     }
@@ -75,10 +72,9 @@ impl Store {
     /// # Errors
     /// The store cannot be read.
     pub async fn token_version(&self) -> Result<i64, StoreError> {
-        self.ask(|connection| {
-            let mut statement =
-                connection.prepare_cached("SELECT number FROM version WHERE of = 'tokens'")?;
-            Ok(statement.query_row([], |row| row.get(0))?)
+        self.ask(|database| {
+            let mut rows = database.query("SELECT number FROM version WHERE of = 'tokens'", &[])?;
+            rows.pop().ok_or(StoreError::Unreadable)?.int()
         })
         .await
     }
@@ -107,22 +103,23 @@ impl Store {
             expires_at: new.expires_at,
             revoked_at: None,
         };
-        self.ask(move |connection| {
-            let transaction = connection.transaction()?;
-            transaction.execute(
-                "INSERT OR IGNORE INTO token (id, hash, user, role, created_at, expires_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-                params![
-                    record.id.as_bytes(),
-                    record.hash,
-                    record.user.as_ref(),
-                    record.role.as_str(),
-                    record.created_at.0,
-                    record.expires_at.map(|at| at.0),
-                ],
-            )?;
-            raise_version(&transaction)?;
-            transaction.commit()?;
+        self.ask(move |database| {
+            transaction(database, |database| {
+                let values = [
+                    record.id.into(),
+                    record.hash.to_vec().into(),
+                    record.user.to_string().into(),
+                    record.role.as_str().into(),
+                    record.created_at.0.into(),
+                    record.expires_at.map(|at| at.0).into(),
+                ];
+                database.execute(
+                    "INSERT INTO token (id, hash, who, role, created_at, expires_at)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (hash) DO NOTHING",
+                    &values,
+                )?;
+                raise_version(database)
+            })?;
             Ok(record)
         })
         .await
@@ -133,15 +130,15 @@ impl Store {
     /// # Errors
     /// The store cannot be written.
     pub async fn revoke_token(&self, id: Uuid, now: Micros) -> Result<bool, StoreError> {
-        self.ask(move |connection| {
-            let transaction = connection.transaction()?;
-            let changed = transaction.execute(
-                "UPDATE token SET revoked_at = ?2 WHERE id = ?1 AND revoked_at IS NULL",
-                params![id.as_bytes(), now.0],
-            )?;
-            raise_version(&transaction)?;
-            transaction.commit()?;
-            Ok(changed > 0)
+        self.ask(move |database| {
+            transaction(database, |database| {
+                let changed = database.execute(
+                    "UPDATE token SET revoked_at = ?2 WHERE id = ?1 AND revoked_at IS NULL",
+                    &[id.into(), now.0.into()],
+                )?;
+                raise_version(database)?;
+                Ok(changed > 0)
+            })
         })
         .await
     }
@@ -151,32 +148,35 @@ impl Store {
     /// # Errors
     /// The store cannot be read.
     pub async fn token_by_hash(&self, hash: token::TokenHash) -> Result<Option<TokenRecord>, StoreError> {
-        self.ask(move |connection| {
-            let mut statement = connection.prepare_cached(&format!("{SELECT} WHERE hash = ?1"))?;
-            Ok(statement.query_row([hash], record).optional()?)
+        self.ask(move |database| {
+            let mut rows = database.query(&format!("{SELECT} WHERE hash = ?1"), &[hash.to_vec().into()])?;
+            rows.pop().map(self::record).transpose()
         })
         .await
     }
 }
 
-const SELECT: &str = "SELECT id, hash, user, role, created_at, expires_at, revoked_at FROM token";
+const SELECT: &str = "SELECT id, hash, who, role, created_at, expires_at, revoked_at FROM token";
 
-fn raise_version(connection: &Connection) -> rusqlite::Result<()> {
-    connection
-        .execute("UPDATE version SET number = number + 1 WHERE of = 'tokens'", [])
+fn raise_version(database: &mut dyn Database) -> Result<(), StoreError> {
+    database
+        .execute("UPDATE version SET number = number + 1 WHERE of = 'tokens'", &[])
         .map(drop)
 }
 
-fn record(row: &Row<'_>) -> rusqlite::Result<TokenRecord> {
-    let role: String = row.get(3)?;
+fn record(row: Row) -> Result<TokenRecord, StoreError> {
+    let mut row = row.read();
+    let id = row.id()?;
+    let hash = row.blob()?.try_into().map_err(|_| StoreError::Unreadable)?;
+    let (user, role) = (row.text()?, row.text()?);
     Ok(TokenRecord {
-        id: Uuid::from_bytes(row.get(0)?),
-        hash: row.get(1)?,
-        user: Arc::from(row.get::<_, String>(2)?),
+        id,
+        hash,
+        user: Arc::from(user),
         // An unknown role, written by a newer release, must not grant more than the least.
         role: role.parse().unwrap_or(Role::Member),
-        created_at: Micros(row.get(4)?),
-        expires_at: row.get::<_, Option<i64>>(5)?.map(Micros),
-        revoked_at: row.get::<_, Option<i64>>(6)?.map(Micros),
+        created_at: Micros(row.int()?),
+        expires_at: row.optional_int()?.map(Micros),
+        revoked_at: row.optional_int()?.map(Micros),
     })
 }

@@ -57,7 +57,7 @@ impl DialError {
 }
 
 /// The sending half of an HTTP/1.1 connection.
-pub(super) type Http1Sender = http1::SendRequest<RequestBody>;
+pub(crate) type Http1Sender = http1::SendRequest<RequestBody>;
 
 /// Knows how to reach one host.
 #[derive(Debug)]

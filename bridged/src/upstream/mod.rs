@@ -292,6 +292,12 @@ impl Upstream {
         Ok(response.map(|body| UpstreamBody::alone(body, sender)))
     }
 
+    /// Whether the provider has rejected a key of the gateway's.
+    pub(crate) fn has_rejected_keys(&self) -> bool {
+        let keys = self.keys.keys();
+        keys.iter().any(|key| key.condition() == KeyCondition::Rejected)
+    }
+
     /// Publishes how many of its keys are in which state.
     pub(crate) fn publish_keys(&self) {
         let keys = self.keys.keys();
@@ -338,6 +344,21 @@ impl Upstream {
         };
         hosts.entry(key).or_insert_with(make).clone()
     }
+}
+
+/// An HTTP/1.1 connection for one request to somewhere that is no provider.
+///
+/// # Errors
+/// There is none within `timeout`.
+pub(crate) async fn connect_once(
+    target: &Target,
+    timeout: Duration,
+    trust: &Trust,
+    tracker: &TaskTracker,
+) -> Result<dial::Http1Sender, DialError> {
+    dial::Dialler::new(target, None, timeout, trust)
+        .dial_http1(tracker)
+        .await
 }
 
 async fn send_on(

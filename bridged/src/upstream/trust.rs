@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use aws_lc_rs::digest;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -29,9 +30,18 @@ pub struct Trust {
     pub(super) tls: Arc<ClientConfig>,
     /// Offers HTTP/1.1 only, for WebSockets.
     pub(super) tls_http1: Arc<ClientConfig>,
+    /// The SHA-256 of the files in `extra`.
+    extra: [u8; 32],
 }
 
 impl Trust {
+    /// The TLS settings towards a database server.
+    pub(crate) fn for_database(&self) -> ClientConfig {
+        let mut tls = ClientConfig::clone(&self.tls);
+        tls.alpn_protocols = vec![b"postgresql".to_vec()];
+        tls
+    }
+
     /// Loads the system's roots and the certificates in `extra`.
     ///
     /// # Errors
@@ -46,8 +56,10 @@ impl Trust {
             );
         }
         roots.add_parsable_certificates(system.certs);
+        let mut files = digest::Context::new(&digest::SHA256);
         for path in extra {
             add_file(&mut roots, path)?;
+            files.update(&std::fs::read(path).unwrap_or_default());
         }
         if roots.is_empty() {
             tracing::warn!("no root certificate found: install ca-certificates or set upstream.extra-ca");
@@ -63,7 +75,13 @@ impl Trust {
         Ok(Trust {
             tls: Arc::new(tls),
             tls_http1: Arc::new(tls_http1),
+            extra: files.finish().as_ref().try_into().unwrap_or_default(),
         })
+    }
+
+    /// Whether the operator's own certificates are the same.
+    pub(crate) fn is_same(&self, other: &Trust) -> bool {
+        self.extra == other.extra
     }
 }
 

@@ -11,13 +11,15 @@ use providers::{Api, Client, ErrorShape, Inspection, Limits, Route};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::app::{App, Providers};
+use crate::app::App;
 use crate::clock::Micros;
 use crate::credential::Credential;
 use crate::exchange::{self, Exchange};
 use crate::identity::Identity;
 use crate::record::{CredentialKind, Mode, Recording};
 use crate::refusal::Refusal;
+use crate::snapshot::Providers;
+use crate::upstream::Upstream;
 
 /// Responses that may be under way on one socket.
 const RESPONSES: usize = 256;
@@ -95,29 +97,38 @@ impl Caller {
     ///
     /// # Errors
     /// It may not.
-    pub(super) fn admit(&self, _asked: &Inspection, open: usize) -> Result<(), Refusal> {
+    pub(super) fn admit(&self, asked: &Inspection, open: usize) -> Result<(), Refusal> {
         if open >= RESPONSES {
             return Err(Refusal::TooManyResponses { limit: RESPONSES });
         }
-        Ok(())
+        if !self.identity.is_live(&self.app, self.app.clock.micros()) {
+            return Err(Refusal::Ended);
+        }
+        let (snapshot, upstream) = (self.app.snapshot(), self.upstream()?);
+        let admission = &snapshot.admission;
+        Ok(admission.permit(&self.identity, &upstream.name, asked.model.as_deref())?)
     }
 
-    /// Puts the start of a call on record; in strict durability it is committed then.
+    fn upstream(&self) -> Result<&Upstream, Refusal> {
+        self.providers
+            .upstream(self.index)
+            .ok_or(Refusal::UnknownProvider)
+    }
+
+    /// Takes what limits and budgets give for a call and puts its start on record; in strict durability it is
+    /// committed then.
     ///
     /// # Errors
-    /// It cannot be recorded and must not be made.
+    /// It may not be made now, or cannot be recorded.
     pub(super) async fn record(
         &self,
         inspection: Inspection,
         arrival: Arrival,
         message: Bytes,
     ) -> Result<Recording, Refusal> {
-        let upstream = self
-            .providers
-            .upstream(self.index)
-            .ok_or(Refusal::UnknownProvider)?;
+        let upstream = self.upstream()?;
         let (parts, ()) = Request::new(()).into_parts();
-        let mut call = exchange::Call {
+        let call = exchange::Call {
             id: Uuid::now_v7(),
             api: Api::Responses,
             arrived: arrival.at,
@@ -136,7 +147,7 @@ impl Caller {
         let (kind, hint) = self.credential.clone();
         let credential = Credential::shown(kind, hint);
         // Boxed: it lives only while a call begins, and sockets are many.
-        Box::pin(exchange::record(&self.app, upstream, &mut call, &credential)).await
+        Box::pin(exchange::begin(&self.app, upstream, call, &credential)).await
     }
 
     /// The error event that answers a refused call; counted and logged.

@@ -26,12 +26,13 @@ use hyper_util::rt::TokioIo;
 use metrics::Gauge;
 use providers::{Api, Endpoint, Route, Transport};
 
-use crate::app::{App, Providers};
+use crate::app::App;
 use crate::body::{ReplyBody, RequestBody};
 use crate::credential::{self, Asked};
 use crate::exchange::{self, Exchange};
 use crate::record::Mode;
 use crate::refusal::Refusal;
+use crate::snapshot::Providers;
 use crate::splice::splice;
 use crate::upstream::{Upstream, UpstreamError};
 use crate::wire::Switch;

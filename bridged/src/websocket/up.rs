@@ -109,7 +109,7 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Up<'a, R, W> {
         if !self.message.dropped {
             self.message.wire.extend_from_slice(part.wire);
             let left = usize::try_from(part.left).unwrap_or(usize::MAX);
-            let limit = self.shared.caller.app.config.max_body;
+            let limit = self.shared.caller.app.snapshot().config.max_body;
             if self.message.wire.len().saturating_add(left) > limit {
                 self.message.dropped = true;
                 self.message.wire = Vec::new();

@@ -25,6 +25,8 @@ pub struct Inspection {
     pub stream: bool,
     /// Whether the request only warms a connection up (`generate: false`): no reply of a model will come.
     pub warm_up: bool,
+    /// The most tokens that the reply may have, if the request says so.
+    pub max_output: Option<u64>,
     /// The last prompt of the user, trimmed.
     pub prompt: Option<String>,
     /// Whether the prompt was longer than the limit.
@@ -40,7 +42,7 @@ pub struct Inspection {
 }
 
 /// The result of a tool that the client ran for the model.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ToolResult {
     /// The id of the call that it answers.
     pub call_id: String,

@@ -60,6 +60,10 @@ pub(super) fn read<'a>(api: Api, body: &'a [u8], limits: &Limits, found: &mut In
                 .map(|model| text::short(&model))
         }
         b"stream" => found.stream = cursor.value().is_some_and(Json::is_true),
+        b"max_tokens" | b"max_completion_tokens" | b"max_output_tokens" => {
+            // Where a request says it twice, the larger is what it may cost.
+            found.max_output = found.max_output.max(cursor.value().and_then(Json::number));
+        }
         b"generate" => found.warm_up = cursor.value().and_then(Json::boolean) == Some(false),
         b"metadata" => outline.metadata = cursor.value(),
         b"previous_response_id" => {

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::stored::stored_enum;
 
 /// What a reply said.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReplyFacts {
     /// The provider's id of the reply.
     pub response_id: Option<String>,
@@ -34,7 +36,7 @@ pub struct ReplyFacts {
 }
 
 /// Tokens of one reply; the counts do not overlap, except that `output` includes `reasoning`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// Input tokens that were neither read from a cache nor written to one.
     pub input: u64,
@@ -68,7 +70,7 @@ stored_enum! {
 }
 
 /// A tool that the model called.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToolCall {
     /// The id by which a later request answers it.
     pub id: String,
@@ -99,7 +101,7 @@ stored_enum! {
 }
 
 /// A piece of the model's thinking.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Thought {
     /// Its text.
     pub text: String,
@@ -120,7 +122,7 @@ stored_enum! {
 }
 
 /// An error that the provider reported in the stream or as the body.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReplyError {
     /// The provider's type or code of it.
     pub kind: String,
@@ -129,7 +131,7 @@ pub struct ReplyError {
 }
 
 /// What a tap could not read, the least grave first; the reply itself is not affected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum TapProblem {
     /// An event or body that is not the JSON expected; it was skipped.

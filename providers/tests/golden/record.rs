@@ -31,6 +31,7 @@ fn request(out: &mut String, inspection: Inspection) {
     let Inspection {
         model,
         stream,
+        max_output,
         warm_up,
         prompt,
         prompt_truncated,
@@ -42,6 +43,7 @@ fn request(out: &mut String, inspection: Inspection) {
     let _ = writeln!(out, "request");
     line(out, "model", model);
     line(out, "stream", stream.then_some(true));
+    line(out, "most output", max_output);
     line(out, "warm-up", warm_up.then_some(true));
     line(out, "prompt", prompt.map(|prompt| quoted(&prompt)));
     line(out, "prompt cut", prompt_truncated.then_some(true));

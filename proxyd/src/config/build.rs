@@ -6,12 +6,13 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use bridged::cidr::Cidr;
 use bridged::config::{Problems, Source, Span, address};
 use bridged::serve;
 use certs::LeafName;
 
 use super::{CaFile, Config, DoorCertificate, ProxyFile, TlsConfig, TlsFile, TunnelPolicy};
-use crate::guard::{Cidr, Guard};
+use crate::guard::Guard;
 use crate::hosts::HostList;
 use crate::upstream_proxy::UpstreamProxy;
 

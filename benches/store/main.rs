@@ -1,0 +1,214 @@
+//! How fast are records written, and how fast is a page of them read when there are a million?
+//!
+//! Fills a database through the writer, as requests do (strict durability), with 0.7 sessions an interception, 40
+//! users, 30 models and 12 clients, prompts of 2 KiB; then asks for pages as the API does. Prints interceptions a
+//! second, bytes an interception, the wait for one commit, and the median and 95th percentile of each question.
+//! `cargo bench --bench store`; `CAUSEWAY_BENCH_ROWS=10000000` for more, `CAUSEWAY_BENCH_STORE=postgres` for a server
+//! that the bench starts itself.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a bench stops at the first surprise"
+)]
+
+mod made;
+#[path = "../../tests/support/postgres.rs"]
+mod postgres;
+
+use std::time::{Duration, Instant};
+
+use bridged::clock::Clock;
+use bridged::config::{Durability, PostgresUrl, RetentionConfig, StoreConfig, StoreLocation, WhenFull};
+use bridged::metrics::Metrics;
+use bridged::record::{Event, Gate, Job, QUEUE};
+use bridged::store::{Filter, Page, Store, Writer, WriterConfig};
+use made::{Maker, client, model, user};
+use tokio::sync::{mpsc, oneshot};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() {
+    // `cargo test --benches` only checks that it builds and starts.
+    let is_test = std::env::args().any(|argument| argument == "--test");
+    let asked = std::env::var("CAUSEWAY_BENCH_ROWS").ok();
+    let rows = asked.map_or(1_000_000, |text| text.parse().expect("a number"));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(run(if is_test { 100 } else { rows }));
+}
+
+async fn run(rows: u64) {
+    let folder = tempfile::tempdir().unwrap();
+    let server = match std::env::var("CAUSEWAY_BENCH_STORE").as_deref() {
+        Ok("postgres") => postgres::Postgres::start(),
+        _ => None,
+    };
+    let location = match &server {
+        Some(server) => StoreLocation::Postgres(PostgresUrl::parse(&server.database("bench")).unwrap()),
+        None => StoreLocation::Sqlite(folder.path().join("bench.db")),
+    };
+    let store = Store::open(&StoreConfig {
+        location,
+        extra_ca: Vec::new(),
+    })
+    .await
+    .unwrap();
+    let (queue, jobs) = mpsc::channel(QUEUE);
+    let writing = WriterConfig {
+        durability: Durability::Strict,
+        when_full: WhenFull::Refuse,
+        retention: RetentionConfig::default(),
+        spool: folder.path().join("spool"),
+        spool_max: 1 << 30,
+    };
+    let metrics = Metrics::new().unwrap().record;
+    let writer = Writer::start(
+        &store,
+        jobs,
+        &writing,
+        (metrics, Gate::default()),
+        &Clock::system(),
+    )
+    .unwrap();
+    let mut maker = Maker::new(rows);
+    write(&queue, &mut maker, rows).await;
+    size(&store, folder.path(), rows).await;
+    commits(&queue, &mut maker).await;
+    read(&store, &maker).await;
+    audit(&store).await;
+    queue.send(Job::Stop).await.unwrap();
+    tokio::task::spawn_blocking(move || writer.join()).await.unwrap();
+}
+
+async fn write(queue: &mpsc::Sender<Job>, maker: &mut Maker, rows: u64) {
+    let began = Instant::now();
+    for _ in 0..rows {
+        let (started, ended) = maker.next();
+        for event in [Event::Start(Box::new(started)), Event::End(Box::new(ended))] {
+            queue
+                .send(Job::Write {
+                    event,
+                    committed: None,
+                })
+                .await
+                .unwrap();
+        }
+    }
+    commit(queue, maker).await;
+    let seconds = began.elapsed().as_secs_f64();
+    println!("written        {:>10.0} interceptions/s", rows as f64 / seconds);
+}
+
+/// Writes one start and waits until it is committed.
+async fn commit(queue: &mpsc::Sender<Job>, maker: &mut Maker) {
+    let (started, _) = maker.next();
+    let (committed, wait) = oneshot::channel();
+    let job = Job::Write {
+        event: Event::Start(Box::new(started)),
+        committed: Some(committed),
+    };
+    queue.send(job).await.unwrap();
+    wait.await.unwrap();
+}
+
+async fn size(store: &Store, folder: &std::path::Path, rows: u64) {
+    let bytes = match store.bytes().await.unwrap() {
+        Some(bytes) => bytes,
+        None => std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().metadata().unwrap())
+            .filter(std::fs::Metadata::is_file)
+            .map(|metadata| metadata.len())
+            .sum(),
+    };
+    println!("stored         {:>10} bytes an interception", bytes / rows);
+}
+
+async fn commits(queue: &mpsc::Sender<Job>, maker: &mut Maker) {
+    let mut spans = Vec::new();
+    for _ in 0..300 {
+        let began = Instant::now();
+        commit(queue, maker).await;
+        spans.push(began.elapsed());
+    }
+    print("one commit", spans);
+}
+
+/// A question by its name: sessions or interceptions, and which filters it has.
+const QUESTIONS: [(&str, bool, [bool; 4]); 12] = [
+    ("sessions", true, [false, false, false, false]),
+    ("sessions of a user", true, [true, false, false, false]),
+    ("sessions with a client", true, [false, true, false, false]),
+    ("sessions with a provider", true, [false, false, true, false]),
+    ("sessions with a model", true, [false, false, false, true]),
+    ("sessions: user, model", true, [true, false, false, true]),
+    ("sessions: client, model", true, [false, true, false, true]),
+    ("sessions: user, client, model", true, [true, true, false, true]),
+    ("interceptions", false, [false, false, false, false]),
+    ("interceptions of a user", false, [true, false, false, false]),
+    ("interceptions with a model", false, [false, false, false, true]),
+    (
+        "interceptions: user, client, model",
+        false,
+        [true, true, false, true],
+    ),
+];
+
+async fn read(store: &Store, maker: &Maker) {
+    for (name, is_sessions, with) in QUESTIONS {
+        let mut spans = Vec::new();
+        for turn in 0..100 {
+            let word = |wanted: bool, word: String| if wanted { vec![word] } else { Vec::new() };
+            let filter = Filter {
+                user: word(with[0], user(turn * 7)),
+                client: word(with[1], client(turn * 5).to_owned()),
+                provider: word(with[2], made::provider(turn).to_owned()),
+                model: word(with[3], model(turn * 3)),
+                ..Filter::default()
+            };
+            spans.push(page(store, filter, is_sessions).await);
+        }
+        print(name, spans);
+    }
+    let mut spans = Vec::new();
+    for turn in 0..100 {
+        let id = maker.session(turn * 31);
+        let began = Instant::now();
+        assert!(!store.session(id, Vec::new()).await.unwrap().is_empty());
+        spans.push(began.elapsed());
+    }
+    print("one session", spans);
+}
+
+async fn page(store: &Store, filter: Filter, is_sessions: bool) -> Duration {
+    let page = Page {
+        cursor: None,
+        limit: 50,
+    };
+    let began = Instant::now();
+    if is_sessions {
+        store.sessions(filter, page).await.unwrap();
+    } else {
+        store.interceptions(filter, page).await.unwrap();
+    }
+    began.elapsed()
+}
+
+async fn audit(store: &Store) {
+    let began = Instant::now();
+    let audit = store.audit(Vec::new()).await.unwrap();
+    assert_eq!(audit.count, 0, "{:?}", audit.faults);
+    let speed = audit.links as f64 / began.elapsed().as_secs_f64();
+    println!("audited        {speed:>10.0} links/s");
+}
+
+fn print(name: &str, mut spans: Vec<Duration>) {
+    spans.sort_unstable();
+    let at = |part: usize| spans[spans.len() * part / 100].as_secs_f64() * 1_000.0;
+    println!("{name:<36} p50 {:>8.2} ms   p95 {:>8.2} ms", at(50), at(95));
+}

@@ -1,0 +1,334 @@
+//! Budgets: money and tokens for a day, a week or a month.
+//!
+//! A call reserves what it may use before it is sent, and settles what it has used at its end. Whoever has anything
+//! left may ask once more, so that a budget can be used up; reservations count as spent, so that any number of
+//! parallel calls exceed it by no more than one call's reservation. What was spent goes to the store in small
+//! sums (`unsaved`), and what other processes spent comes from there (`learn`).
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use super::period::Period;
+use super::scope::{Per, Scope, Subject};
+use super::{Denied, Facts, Usage};
+use crate::clock::Micros;
+use crate::metrics::BudgetMetrics;
+
+/// Accounts of one budget: users, groups or providers.
+const MOST: usize = 65_536;
+/// The share of a budget from which on its use is worth a warning, in percent.
+const NEAR: u128 = 85;
+
+/// One `[[budget]]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BudgetConfig {
+    /// Names it in messages and in the store.
+    pub name: Arc<str>,
+    /// Whom it is about.
+    pub scope: Scope,
+    /// What shares one account.
+    pub per: Per,
+    /// How long it lasts.
+    pub period: Period,
+    /// Most money, in millionths.
+    pub micros: Option<u64>,
+    /// Most tokens.
+    pub tokens: Option<u64>,
+    /// Whether calls without a known price are refused, rather than free.
+    pub refuse_unpriced: bool,
+    /// The status of refusals.
+    pub refusal_status: u16,
+}
+
+/// What of a budget is spent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spent {
+    /// Its money.
+    Money,
+    /// Its tokens.
+    Tokens,
+}
+
+/// A line of an account for the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The budget's name.
+    pub budget: Arc<str>,
+    /// Whose account.
+    pub account: Arc<str>,
+    /// When the period began.
+    pub since: Micros,
+    /// What was used.
+    pub used: Usage,
+}
+
+/// A budget with its accounts.
+#[derive(Debug)]
+pub(super) struct Budget {
+    config: Arc<BudgetConfig>,
+    accounts: Arc<Accounts>,
+    metrics: Arc<BudgetMetrics>,
+}
+
+type Accounts = RwLock<HashMap<Arc<str>, Arc<Account>>>;
+
+/// One account.
+#[derive(Debug, Default)]
+struct Account(Mutex<Books>);
+
+#[derive(Debug, Default)]
+struct Books {
+    since: i64,
+    spent: Usage,
+    reserved: Usage,
+    /// What of `spent` the store does not know.
+    unsaved: Usage,
+    /// What earlier periods still owe to the store.
+    late: Vec<(i64, Usage)>,
+    /// The warning that was given last in this period.
+    level: Level,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Level {
+    #[default]
+    Fine,
+    Near,
+    Full,
+}
+
+/// What a call has reserved. Dropped without being settled, it has used nothing.
+#[derive(Debug)]
+pub(super) struct Reservation {
+    account: Arc<Account>,
+    name: Arc<str>,
+    config: Arc<BudgetConfig>,
+    metrics: Arc<BudgetMetrics>,
+    held: Usage,
+}
+
+impl Budget {
+    /// A budget that goes on counting where the one of the same name stopped.
+    pub(super) fn new(config: BudgetConfig, previous: &[Budget], metrics: &Arc<BudgetMetrics>) -> Budget {
+        let old = previous
+            .iter()
+            .find(|old| old.config.name == config.name && old.config.per == config.per);
+        Budget {
+            config: Arc::new(config),
+            accounts: old.map_or_else(Arc::default, |old| old.accounts.clone()),
+            metrics: metrics.clone(),
+        }
+    }
+
+    /// Reserves the estimate on every account that `subject` uses.
+    pub(super) fn reserve(
+        &self,
+        subject: Subject<'_>,
+        facts: &Facts<'_>,
+        all: &Arc<str>,
+        reservations: &mut Vec<Reservation>,
+    ) -> Result<(), Denied> {
+        let config = &self.config;
+        if !config.scope.covers(subject) {
+            return Ok(());
+        }
+        if config.refuse_unpriced && config.micros.is_some() && !facts.priced {
+            return Err(Denied::Unpriced {
+                status: config.refusal_status,
+                budget: config.name.clone(),
+            });
+        }
+        config.per.each(&config.scope, subject, all, |name| {
+            let account = self.account(name).ok_or(Denied::Crowded)?;
+            account
+                .reserve(config, facts.estimate, facts.date)
+                .map_err(|(spent, until)| self.denied(spent, until))?;
+            reservations.push(Reservation {
+                account,
+                name: name.clone(),
+                config: config.clone(),
+                metrics: self.metrics.clone(),
+                held: facts.estimate,
+            });
+            Ok(())
+        })
+    }
+
+    pub(super) fn counts_money(&self) -> bool {
+        self.config.micros.is_some()
+    }
+
+    fn account(&self, name: &Arc<str>) -> Option<Arc<Account>> {
+        let known = self.accounts.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(account) = known.get(name) {
+            return Some(account.clone());
+        }
+        drop(known);
+        let mut accounts = self.accounts.write().unwrap_or_else(PoisonError::into_inner);
+        // Forgetting an account would be giving it a new budget.
+        (accounts.len() < MOST).then(|| accounts.entry(name.clone()).or_default().clone())
+    }
+
+    fn denied(&self, spent: Spent, until: Micros) -> Denied {
+        Denied::Budget {
+            budget: self.config.clone(),
+            spent,
+            until,
+        }
+    }
+
+    /// Takes what the store does not know yet.
+    pub(super) fn take_unsaved(&self, out: &mut Vec<Entry>) {
+        let accounts = self.accounts.read().unwrap_or_else(PoisonError::into_inner);
+        for (name, account) in accounts.iter() {
+            account.take_unsaved(|since, used| {
+                out.push(Entry {
+                    budget: self.config.name.clone(),
+                    account: name.clone(),
+                    since: Micros(since),
+                    used,
+                });
+            });
+        }
+    }
+
+    /// Puts back what could not be saved.
+    pub(super) fn put_back(&self, entry: &Entry) {
+        if let Some(account) = self.known(entry) {
+            account.put_back(entry.since, entry.used);
+        }
+    }
+
+    /// Learns what the store says that was spent in all.
+    pub(super) fn learn(&self, entry: &Entry, now: Micros) {
+        let (since, _) = self.config.period.bounds(now);
+        if *entry.budget == *self.config.name
+            && since == entry.since
+            && let Some(account) = self.account(&entry.account)
+        {
+            account.learn(entry.since, entry.used);
+        }
+    }
+
+    fn known(&self, entry: &Entry) -> Option<Arc<Account>> {
+        let accounts = self.accounts.read().unwrap_or_else(PoisonError::into_inner);
+        let ours = *entry.budget == *self.config.name;
+        ours.then(|| accounts.get(&entry.account).cloned()).flatten()
+    }
+}
+
+impl Account {
+    fn reserve(&self, config: &BudgetConfig, estimate: Usage, date: Micros) -> Result<(), (Spent, Micros)> {
+        let (since, until) = config.period.bounds(date);
+        let mut books = self.lock();
+        books.turn_to(since);
+        let taken = books.spent.plus(books.reserved);
+        if config.micros.is_some_and(|most| taken.micros >= most) {
+            return Err((Spent::Money, until));
+        }
+        if config.tokens.is_some_and(|most| taken.tokens >= most) {
+            return Err((Spent::Tokens, until));
+        }
+        books.reserved = books.reserved.plus(estimate);
+        Ok(())
+    }
+
+    /// Turns a reservation into what was used. The level is returned when it is a new one.
+    fn settle(&self, config: &BudgetConfig, held: Usage, used: Usage) -> Option<Level> {
+        let mut books = self.lock();
+        books.reserved = books.reserved.minus(held);
+        books.spent = books.spent.plus(used);
+        books.unsaved = books.unsaved.plus(used);
+        let level = level(config, books.spent);
+        (level > books.level).then(|| {
+            books.level = level;
+            level
+        })
+    }
+
+    fn take_unsaved(&self, mut each: impl FnMut(i64, Usage)) {
+        let mut books = self.lock();
+        for (since, used) in std::mem::take(&mut books.late) {
+            each(since, used);
+        }
+        let used = std::mem::take(&mut books.unsaved);
+        if used != Usage::default() {
+            each(books.since, used);
+        }
+    }
+
+    fn put_back(&self, since: Micros, used: Usage) {
+        let mut books = self.lock();
+        if books.since == since.0 {
+            books.unsaved = books.unsaved.plus(used);
+        } else {
+            books.late.push((since.0, used));
+        }
+    }
+
+    fn learn(&self, since: Micros, total: Usage) {
+        let mut books = self.lock();
+        books.turn_to(since);
+        books.spent = total.plus(books.unsaved);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Books> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Books {
+    /// Begins a new period where that has come. Reservations stay: their calls run on and are paid in the new one.
+    fn turn_to(&mut self, since: Micros) {
+        if self.since >= since.0 {
+            return;
+        }
+        let unsaved = std::mem::take(&mut self.unsaved);
+        if unsaved != Usage::default() {
+            self.late.push((self.since, unsaved));
+        }
+        self.since = since.0;
+        self.spent = Usage::default();
+        self.level = Level::Fine;
+    }
+}
+
+fn level(config: &BudgetConfig, spent: Usage) -> Level {
+    let of = |spent: u64, most: Option<u64>| match most {
+        Some(most) if spent >= most => Level::Full,
+        Some(most) if u128::from(spent) * 100 >= u128::from(most) * NEAR => Level::Near,
+        _ => Level::Fine,
+    };
+    of(spent.micros, config.micros).max(of(spent.tokens, config.tokens))
+}
+
+impl Reservation {
+    /// Replaces what was held by what was used.
+    pub(super) fn settle(&mut self, used: Usage) {
+        let held = std::mem::take(&mut self.held);
+        if held == Usage::default() && used == Usage::default() {
+            return;
+        }
+        let (budget, account) = (&*self.config.name, &*self.name);
+        match self.account.settle(&self.config, held, used) {
+            None | Some(Level::Fine) => {}
+            Some(Level::Near) => {
+                self.metrics.near.increment(1);
+                tracing::warn!(budget, account, "a budget is used to 85 %");
+            }
+            Some(Level::Full) => {
+                self.metrics.full.increment(1);
+                tracing::warn!(budget, account, "a budget is used up");
+            }
+        }
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.settle(Usage::default());
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,43 @@
+//! The way to whoever reads the configuration again: the process has one such place, which works off what
+//! signals, changed files and the API ask for, one after another.
+
+use std::sync::OnceLock;
+
+use serde::Serialize;
+use tokio::sync::{mpsc, oneshot};
+
+/// What came of reading the configuration again.
+#[derive(Clone, Debug, Serialize)]
+pub struct Reloaded {
+    /// The keys that differ and count only after a restart.
+    pub needs_restart: Vec<String>,
+}
+
+/// Why the old configuration stays: every problem, one line each.
+#[derive(Clone, Debug)]
+pub struct NotReloaded(pub Vec<String>);
+
+/// A wish for the configuration to be read again.
+pub type Wish = oneshot::Sender<Result<Reloaded, NotReloaded>>;
+
+/// Wishes that may wait.
+const WAITING: usize = 16;
+
+/// Takes wishes, once somebody works them off.
+#[derive(Debug, Default)]
+pub struct Reloads(OnceLock<mpsc::Sender<Wish>>);
+
+impl Reloads {
+    /// The wishes to work off. `None` when somebody does so already.
+    pub fn take(&self) -> Option<mpsc::Receiver<Wish>> {
+        let (sender, receiver) = mpsc::channel(WAITING);
+        self.0.set(sender).ok().map(|()| receiver)
+    }
+
+    /// Asks for the configuration to be read again. `None` when nobody does that, or too many ask.
+    pub async fn ask(&self) -> Option<Result<Reloaded, NotReloaded>> {
+        let (wish, outcome) = oneshot::channel();
+        self.0.get()?.try_send(wish).ok()?;
+        outcome.await.ok()
+    }
+}

@@ -1,0 +1,281 @@
+//! What a database must do for the store, and the values that go in and out: SQLite and PostgreSQL look alike
+//! from here on.
+//!
+//! Statements are written once, in the SQL that both understand, with `?1`, `?2` … as placeholders. A `Batch` is
+//! a statement over the rows of a table `batch` that exists for that statement only: SQLite runs it once a row,
+//! PostgreSQL once for all of them. So that both give the same result, no two rows of a batch may touch the same
+//! row of a table. What cannot be written the same is a method of `Dialect`.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::StoreError;
+
+/// A connection to a record database. Blocking: to be used on threads that may wait.
+pub(super) trait Database: Send {
+    /// The database's manner of speaking.
+    fn dialect(&self) -> Dialect;
+
+    /// Begins a transaction that will write.
+    fn begin(&mut self) -> Result<(), StoreError>;
+
+    /// Begins a transaction that reads everything as it is now, however long it takes; `roll_back` ends it.
+    fn begin_reading(&mut self) -> Result<(), StoreError>;
+
+    /// Ends the transaction; only then does anyone see it.
+    fn commit(&mut self) -> Result<(), StoreError>;
+
+    /// Undoes the transaction, if one is open. The connection may be broken afterwards.
+    fn roll_back(&mut self);
+
+    /// Runs a statement and returns its rows.
+    fn query(&mut self, sql: &str, values: &[Value<'_>]) -> Result<Vec<Row>, StoreError>;
+
+    /// Runs a statement and returns the number of rows it changed.
+    fn execute(&mut self, sql: &str, values: &[Value<'_>]) -> Result<u64, StoreError>;
+
+    /// Runs several statements without values.
+    fn script(&mut self, sql: &str) -> Result<(), StoreError>;
+
+    /// Runs a batch statement; returns the rows that it answers, in any order.
+    fn batch(&mut self, batch: &'static Batch, rows: Vec<Vec<Value<'_>>>) -> Result<Vec<Row>, StoreError>;
+
+    /// Whether the connection can be used again.
+    fn is_usable(&self) -> bool;
+
+    /// Frees space that deleted rows leave, as far as that needs a command. Not inside a transaction.
+    fn vacuum(&mut self) -> Result<(), StoreError>;
+}
+
+/// Runs `work` in a transaction: all of it is stored, or nothing.
+pub(super) fn transaction<T>(
+    database: &mut dyn Database,
+    work: impl FnOnce(&mut dyn Database) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    database.begin()?;
+    let outcome = work(database).and_then(|done| database.commit().map(|()| done));
+    if outcome.is_err() {
+        database.roll_back();
+    }
+    outcome
+}
+
+/// The differences between the databases that a statement cannot hide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dialect {
+    Sqlite,
+    Postgres,
+}
+
+impl Dialect {
+    /// The present in microseconds since the Unix epoch, by the database's own clock.
+    pub(super) fn now(self) -> &'static str {
+        match self {
+            Dialect::Sqlite => "CAST(unixepoch('subsec') * 1000000 AS INTEGER)",
+            Dialect::Postgres => "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)",
+        }
+    }
+
+    /// A `FROM` clause that gives the rows `row` of `table` whose `key` is among the first that `few`, a query
+    /// of keys with a limit, finds for each row of `each`.
+    pub(super) fn few_of_each(self, each: &str, table: &str, row: &str, key: &str, few: &str) -> String {
+        match self {
+            Dialect::Sqlite => format!("{each} CROSS JOIN {table} {row} ON {row}.{key} IN ({few})"),
+            Dialect::Postgres => {
+                format!("{each} CROSS JOIN LATERAL ({few}) few JOIN {table} {row} ON {row}.{key} = few.{key}")
+            }
+        }
+    }
+}
+
+/// A value on its way in or out.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Value<'a> {
+    Null,
+    Int(i64),
+    Text(Cow<'a, str>),
+    Blob(Cow<'a, [u8]>),
+}
+
+impl From<i64> for Value<'_> {
+    fn from(number: i64) -> Self {
+        Value::Int(number)
+    }
+}
+
+impl From<u64> for Value<'_> {
+    fn from(number: u64) -> Self {
+        Value::Int(i64::try_from(number).unwrap_or(i64::MAX))
+    }
+}
+
+impl From<u8> for Value<'_> {
+    fn from(number: u8) -> Self {
+        Value::Int(number.into())
+    }
+}
+
+impl From<bool> for Value<'_> {
+    fn from(truth: bool) -> Self {
+        Value::Int(truth.into())
+    }
+}
+
+impl<'a> From<&'a str> for Value<'a> {
+    fn from(text: &'a str) -> Self {
+        Value::Text(Cow::Borrowed(text))
+    }
+}
+
+impl From<String> for Value<'_> {
+    fn from(text: String) -> Self {
+        Value::Text(Cow::Owned(text))
+    }
+}
+
+impl<'a> From<&'a [u8]> for Value<'a> {
+    fn from(bytes: &'a [u8]) -> Self {
+        Value::Blob(Cow::Borrowed(bytes))
+    }
+}
+
+impl From<Vec<u8>> for Value<'_> {
+    fn from(bytes: Vec<u8>) -> Self {
+        Value::Blob(Cow::Owned(bytes))
+    }
+}
+
+impl From<Uuid> for Value<'_> {
+    fn from(id: Uuid) -> Self {
+        Value::Blob(Cow::Owned(id.as_bytes().to_vec()))
+    }
+}
+
+impl<'a, T: Into<Value<'a>>> From<Option<T>> for Value<'a> {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Value::Null, Into::into)
+    }
+}
+
+/// The sort of a column in a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sort {
+    Int,
+    Text,
+    Blob,
+}
+
+/// A statement over a table `batch` of the given columns.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub(super) columns: &'static [(&'static str, Sort)],
+    pub(super) body: &'static str,
+}
+
+impl Batch {
+    /// The whole statement, where `rows` is the query that gives the rows of `batch`.
+    pub(super) fn sql(&self, rows: &str) -> String {
+        let names: Vec<&str> = self.columns.iter().map(|(name, _)| *name).collect();
+        format!("WITH batch ({}) AS ({rows}) {}", names.join(", "), self.body)
+    }
+}
+
+/// The texts of batch statements, made once. No two have the same body.
+#[derive(Debug, Default)]
+pub(super) struct BatchTexts(HashMap<&'static str, Arc<str>>);
+
+impl BatchTexts {
+    /// The text of `batch`, whose rows `make` says how to give.
+    pub(super) fn of(&mut self, batch: &'static Batch, make: impl FnOnce() -> String) -> Arc<str> {
+        let text = self
+            .0
+            .entry(batch.body)
+            .or_insert_with(|| batch.sql(&make()).into());
+        Arc::clone(text)
+    }
+}
+
+/// A row that a statement answered.
+#[derive(Clone, Debug)]
+pub(super) struct Row(pub(super) Vec<Value<'static>>);
+
+impl Row {
+    /// Reads the columns one after the other.
+    pub(super) fn read(self) -> Columns {
+        Columns(self.0.into_iter())
+    }
+
+    /// The only column, a number.
+    pub(super) fn int(self) -> Result<i64, StoreError> {
+        self.read().int()
+    }
+}
+
+/// The columns of a row, from left to right. Each method takes the next.
+#[derive(Debug)]
+pub(super) struct Columns(std::vec::IntoIter<Value<'static>>);
+
+impl Columns {
+    fn next(&mut self) -> Result<Value<'static>, StoreError> {
+        self.0.next().ok_or(StoreError::Unreadable)
+    }
+
+    pub(super) fn optional_int(&mut self) -> Result<Option<i64>, StoreError> {
+        match self.next()? {
+            Value::Null => Ok(None),
+            Value::Int(number) => Ok(Some(number)),
+            Value::Text(_) | Value::Blob(_) => Err(StoreError::Unreadable),
+        }
+    }
+
+    pub(super) fn int(&mut self) -> Result<i64, StoreError> {
+        self.optional_int()?.ok_or(StoreError::Unreadable)
+    }
+
+    pub(super) fn truth(&mut self) -> Result<bool, StoreError> {
+        Ok(self.optional_int()?.unwrap_or(0) != 0)
+    }
+
+    /// A small number of an enum.
+    pub(super) fn code(&mut self) -> Result<Option<u8>, StoreError> {
+        Ok(self.optional_int()?.and_then(|code| u8::try_from(code).ok()))
+    }
+
+    pub(super) fn optional_text(&mut self) -> Result<Option<String>, StoreError> {
+        match self.next()? {
+            Value::Null => Ok(None),
+            Value::Text(text) => Ok(Some(text.into_owned())),
+            Value::Int(_) | Value::Blob(_) => Err(StoreError::Unreadable),
+        }
+    }
+
+    pub(super) fn text(&mut self) -> Result<String, StoreError> {
+        self.optional_text()?.ok_or(StoreError::Unreadable)
+    }
+
+    pub(super) fn optional_blob(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
+        match self.next()? {
+            Value::Null => Ok(None),
+            Value::Blob(bytes) => Ok(Some(bytes.into_owned())),
+            Value::Int(_) | Value::Text(_) => Err(StoreError::Unreadable),
+        }
+    }
+
+    pub(super) fn blob(&mut self) -> Result<Vec<u8>, StoreError> {
+        self.optional_blob()?.ok_or(StoreError::Unreadable)
+    }
+
+    pub(super) fn optional_id(&mut self) -> Result<Option<Uuid>, StoreError> {
+        let bytes = self.optional_blob()?;
+        bytes
+            .map(|bytes| Uuid::from_slice(&bytes).map_err(|_| StoreError::Unreadable))
+            .transpose()
+    }
+
+    pub(super) fn id(&mut self) -> Result<Uuid, StoreError> {
+        self.optional_id()?.ok_or(StoreError::Unreadable)
+    }
+}

@@ -1,0 +1,308 @@
+//! The store as requests and readers use it, on both databases: events in, pages out.
+//!
+//! Here is what all tests share.
+
+use std::sync::Arc;
+
+use providers::{
+    Api, ReplyFacts, Thought, ThoughtSource, ToolCall, ToolKind, ToolResult, Usage, UsageSource,
+};
+use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+mod audits;
+mod lists;
+mod order;
+mod records;
+
+use super::sql::Dialect;
+use super::*;
+use crate::clock::{Clock, Micros};
+use crate::config::{
+    Content, Durability, PostgresUrl, RecordConfig, RetentionConfig, StoreConfig, StoreLocation, WhenFull,
+};
+use crate::metrics::Metrics;
+use crate::record::{Answerer, CredentialKind, Ended, Event, Gate, Mode, Outcome, QUEUE, Recorder, Started};
+
+#[path = "../../../../tests/support/postgres.rs"]
+mod postgres;
+
+/// The database that a test runs on.
+#[derive(Clone, Copy)]
+enum Kind {
+    Sqlite,
+    Postgres,
+}
+
+/// A database that lives as long as its test.
+struct Home {
+    folder: tempfile::TempDir,
+    location: StoreLocation,
+    _server: Option<Arc<std::sync::Mutex<postgres::Postgres>>>,
+}
+
+/// The server that all tests share while any of them runs.
+static SERVER: std::sync::Mutex<std::sync::Weak<std::sync::Mutex<postgres::Postgres>>> =
+    std::sync::Mutex::new(std::sync::Weak::new());
+
+impl Kind {
+    /// An empty database; none where the server is not installed.
+    fn home(self) -> Option<Home> {
+        let folder = tempfile::tempdir().unwrap();
+        if let Kind::Sqlite = self {
+            return Some(Home {
+                location: StoreLocation::Sqlite(folder.path().join("test.db")),
+                folder,
+                _server: None,
+            });
+        }
+        let mut shared = SERVER.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let server = match shared.upgrade() {
+            Some(server) => server,
+            None => {
+                let server = Arc::new(std::sync::Mutex::new(postgres::Postgres::start()?));
+                *shared = Arc::downgrade(&server);
+                server
+            }
+        };
+        let name = format!("t{}", Uuid::now_v7().simple());
+        let url = server.lock().unwrap().database(&name);
+        Some(Home {
+            folder,
+            location: StoreLocation::Postgres(PostgresUrl::parse(&url).unwrap()),
+            _server: Some(server),
+        })
+    }
+}
+
+/// Every test here runs on both databases.
+macro_rules! on_both {
+    ($($module:ident: $($name:ident)+;)+) => {
+        mod on_sqlite {$($(
+            #[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                super::$module::$name(super::Kind::Sqlite.home().unwrap()).await;
+            }
+        )+)+}
+        mod on_postgres {$($(
+            #[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                if let Some(home) = super::Kind::Postgres.home() {
+                    super::$module::$name(home).await;
+                }
+            }
+        )+)+}
+    };
+}
+
+on_both! {
+    records:
+        what_is_recorded_can_be_read
+        costs_add_up_and_gaps_are_counted
+        no_report_of_an_upstream_makes_a_session_unreadable
+        a_call_that_was_answered_elsewhere_is_recorded_there
+        metadata_only_keeps_no_text
+        tokens_are_found_by_hash_and_never_stored
+        a_newer_schema_is_refused
+        odd_texts_are_kept
+    ;
+    order:
+        an_event_that_comes_twice_counts_once
+        an_end_may_come_before_its_start
+        tool_results_chain_requests_into_a_thread
+        a_thread_is_found_within_one_batch
+        what_a_dead_process_left_open_is_aborted
+        an_end_from_a_process_thought_dead_counts
+        a_clock_that_steps_back_confuses_nobody
+        sums_do_not_depend_on_the_order_of_events
+    ;
+    lists:
+        users_with_the_same_session_id_stay_apart
+        pages_neither_skip_nor_repeat
+        filters_hold_together
+        every_list_is_read_by_an_index
+    ;
+    audits:
+        an_audit_names_what_was_changed
+        an_audit_names_what_is_missing_or_moved
+        deletion_on_purpose_keeps_the_chain_whole
+        an_erased_user_leaves_no_text
+    ;
+}
+
+/// A store with its writer; `close` waits until everything is written.
+struct Fixture {
+    home: Home,
+    store: Store,
+    recorder: Recorder,
+    writer: Writer,
+}
+
+async fn open(home: Home, content: Content) -> Fixture {
+    let config = StoreConfig {
+        location: home.location.clone(),
+        extra_ca: Vec::new(),
+    };
+    let store = Store::open(&config).await.unwrap();
+    let metrics = Metrics::new().unwrap().record;
+    let (queue, jobs) = mpsc::channel(QUEUE);
+    let config = RecordConfig {
+        content,
+        durability: Durability::Strict,
+        when_full: WhenFull::Refuse,
+        spool_max: 1 << 20,
+    };
+    let writing = WriterConfig {
+        durability: config.durability,
+        when_full: config.when_full,
+        retention: RetentionConfig::default(),
+        spool: home.folder.path().join("spool"),
+        spool_max: config.spool_max,
+    };
+    let gate = Gate::default();
+    let writer = Writer::start(
+        &store,
+        jobs,
+        &writing,
+        (metrics.clone(), gate.clone()),
+        &Clock::system(),
+    )
+    .unwrap();
+    let recorder = Recorder::new(queue, config, metrics, TaskTracker::new(), gate);
+    Fixture {
+        home,
+        store,
+        recorder,
+        writer,
+    }
+}
+
+async fn fresh(home: Home) -> Fixture {
+    open(home, Content::Prompts).await
+}
+
+impl Fixture {
+    async fn start(&self, started: Started) {
+        self.recorder.start(started).await.unwrap();
+    }
+
+    async fn end(&self, ended: Ended) {
+        self.recorder.end(ended).unwrap().await.unwrap();
+    }
+
+    async fn close(self) -> Home {
+        drop(self.recorder);
+        let writer = self.writer;
+        tokio::task::spawn_blocking(move || writer.join()).await.unwrap();
+        self.home
+    }
+}
+
+fn started(user: &str, session: Option<&str>, prompt: &str) -> Started {
+    Started {
+        id: Uuid::now_v7(),
+        request_id: Uuid::now_v7(),
+        connect_id: None,
+        user: Arc::from(user),
+        provider: Arc::from("openai"),
+        kind: "openai".into(),
+        api: Api::ChatCompletions,
+        model: Some("gpt-5.5".to_owned()),
+        client: "Codex".into(),
+        client_version: Some("0.169.0".to_owned()),
+        user_agent: Some("codex_exec/0.169.0".to_owned()),
+        session_id: session.map(str::to_owned),
+        agent_id: Some("agent-7".to_owned()),
+        parent_agent_id: None,
+        mode: Mode::Proxy,
+        credential: CredentialKind::Byok,
+        credential_hint: "sk-u...6789".to_owned(),
+        stream: true,
+        request_bytes: 100,
+        started_at: Micros(1_000_000),
+        prompt: Some(prompt.to_owned()),
+        prompt_truncated: false,
+        tool_results: Vec::new(),
+    }
+}
+
+fn ended(id: Uuid) -> Ended {
+    Ended {
+        id,
+        outcome: Outcome::Completed,
+        status: Some(200),
+        error_kind: None,
+        error_message: None,
+        first_token_at: Some(Micros(1_100_000)),
+        ended_at: Micros(2_000_000),
+        overhead_us: 150,
+        response_bytes: 1_000,
+        retries: 0,
+        answerer: None,
+        facts: Some(ReplyFacts {
+            model: Some("gpt-5.5-2026".to_owned()),
+            finish_reason: Some("stop".to_owned()),
+            usage: Some(Usage {
+                input: 10,
+                output: 5,
+                cache_read: 3,
+                ..Usage::default()
+            }),
+            usage_source: UsageSource::Reported,
+            ..ReplyFacts::default()
+        }),
+        cost_micros: Some(40),
+    }
+}
+
+fn call(id: &str) -> ToolCall {
+    ToolCall {
+        id: id.to_owned(),
+        name: "read_file".to_owned(),
+        arguments: "{\"path\":\"secret\"}".to_owned(),
+        kind: ToolKind::Function,
+        server: None,
+        truncated: false,
+    }
+}
+
+const PAGE: Page = Page {
+    cursor: None,
+    limit: 50,
+};
+
+/// The store of a home, without a writer.
+async fn again(home: &Home) -> Store {
+    let config = StoreConfig {
+        location: home.location.clone(),
+        extra_ca: Vec::new(),
+    };
+    Store::open(&config).await.unwrap()
+}
+
+impl Home {
+    /// The contents of the files that a database of this machine consists of.
+    fn files(&self) -> Vec<Vec<u8>> {
+        let entries = std::fs::read_dir(self.folder.path()).unwrap();
+        let paths = entries.map(|entry| entry.unwrap().path());
+        paths
+            .filter(|path| path.is_file())
+            .map(|path| std::fs::read(path).unwrap())
+            .collect()
+    }
+}
+
+impl Fixture {
+    /// An interception, once somebody has aborted it.
+    async fn aborted(&self, id: Uuid) -> InterceptionRow {
+        for _ in 0..500 {
+            let row = self.store.interception(id, None).await.unwrap().unwrap();
+            if row.outcome == Some("aborted") {
+                return row;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        panic!("it was not aborted");
+    }
+}
