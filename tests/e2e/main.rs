@@ -62,6 +62,7 @@ mod stalled;
 mod tcp;
 mod trust;
 mod tunnels;
+mod unchanged;
 mod usage;
 mod websocket;
 mod workspace;

@@ -16,6 +16,8 @@ pub(super) struct Found {
     pub(super) saw_output: bool,
     /// The provider's own end of the stream was seen.
     pub(super) terminal: bool,
+    /// The reply says that the model has not ended.
+    pub(super) under_way: bool,
     /// The reply is whole.
     pub(super) complete: bool,
     /// Tokens that a request not made would use.
@@ -43,6 +45,7 @@ impl Found {
             limits,
             saw_output: false,
             terminal: false,
+            under_way: false,
             complete: false,
             counted: None,
             status,
