@@ -233,7 +233,7 @@ async fn answer(
     let mut recording = call::record(app, way.upstream, &mut call, &way.credential).await?;
     recording.admitted(admitted);
     let hides_usage = usage::ask(way.upstream, &mut call);
-    match send::send(app, &mut way, call, &mut recording).await {
+    match send::send(app, &mut way, &mut call, &mut recording).await {
         Ok(response) => Ok(reply::relay(app, way.upstream, response, recording, hides_usage)),
         Err(refusal) => Err(send::fail(recording, refusal).await),
     }

@@ -284,32 +284,36 @@ async fn a_reply_costs_what_its_tier_costs() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn each_call_is_counted_once_under_the_conventions_names() {
-    let (fake, gateway) = started(Offers::Both, "").await;
-    let embeddings = br#"{"object":"list","data":[],"model":"text-embedding-3-small","usage":{"prompt_tokens":8,"total_tokens":8}}"#;
-    fake.on("/v1/embeddings", Reply::json(embeddings));
-    let mut session = gateway.client().open("api.openai.com", Http::V2).await;
-    let embed = Ask::post(
+/// The values of a metric's lines with all of those labels.
+fn values<'a>(text: &'a str, name: &str, labels: &[&str]) -> Vec<&'a str> {
+    let fits = |line: &&str| line.starts_with(name) && labels.iter().all(|label| line.contains(label));
+    let lines = text.lines().filter(fits);
+    lines.filter_map(|line| line.rsplit(' ').next()).collect()
+}
+
+/// An embedding and what is answered to it.
+fn embedding(fake: &FakeProvider) -> Ask {
+    const REPLY: &[u8] = br#"{"object":"list","data":[],"model":"text-embedding-3-small","usage":{"prompt_tokens":8,"total_tokens":8}}"#;
+    fake.on("/v1/embeddings", Reply::json(REPLY));
+    Ask::post(
         "/v1/embeddings",
         r#"{"model":"text-embedding-3-small","input":"q"}"#,
     )
-    .header("authorization", "Bearer sk-users-own-key-0123456789");
-    for ask in [embed, ask(CHAT_STREAM.request)] {
+    .header("authorization", "Bearer sk-users-own-key-0123456789")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_call_is_counted_once_under_the_conventions_names() {
+    let (fake, gateway) = started(Offers::Both, "").await;
+    let mut session = gateway.client().open("api.openai.com", Http::V2).await;
+    for ask in [embedding(&fake), ask(CHAT_STREAM.request)] {
         let answer = session.send(ask).await;
         let id = answer.request_id();
         answer.bytes().await;
         gateway.record(&id).await;
     }
     let text = gateway.metrics().await;
-    let of = |name: &str, labels: &[&str]| -> Vec<String> {
-        let fits = |line: &&str| line.starts_with(name) && labels.iter().all(|label| line.contains(label));
-        let values = text
-            .lines()
-            .filter(fits)
-            .filter_map(|line| line.rsplit(' ').next());
-        values.map(str::to_owned).collect()
-    };
+    let of = |name: &str, labels: &[&str]| values(&text, name, labels);
     for (name, labels, want) in [
         (
             "causeway_interceptions_total{",
@@ -347,7 +351,7 @@ async fn each_call_is_counted_once_under_the_conventions_names() {
     ];
     let outputs = of("gen_ai_client_token_usage_count{", &output);
     assert!(
-        outputs.iter().all(|count| count == "0"),
+        outputs.iter().all(|count| *count == "0"),
         "embeddings have no output: {outputs:?}"
     );
 }
