@@ -2,9 +2,12 @@
 //!
 //! A relay that is dropped in the middle hands over the upstream's body, the tap and the open record; a task of its
 //! own reads to the end, within bounds of time, bytes and number, and then ends the record as aborted. Past a bound,
-//! and when the process is to end, the record ends with what is known by then.
+//! and when the process is to end, the record ends with what is known by then. A call whose client leaves before the
+//! reply's head waits for it within the same bounds; its reply is then dropped, and so comes here.
 
 use std::fmt;
+use std::future::{Future, pending};
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +29,7 @@ pub(crate) const MOST: usize = 256;
 /// What a relay needs to have its reply read on.
 #[derive(Clone)]
 pub struct Drain {
-    /// Longest time.
+    /// Longest time: until a reply's head, and again until its end.
     pub timeout: Duration,
     /// Most bytes.
     pub max_bytes: u64,
@@ -61,6 +64,45 @@ impl Drain {
             drop(slot);
         };
         tracker.spawn_on(task, &runtime);
+    }
+
+    /// Runs `answering` on a task of its own, so that it goes on within the bounds if whoever waits here is dropped.
+    pub(crate) async fn outlive<T, F>(self, answering: F) -> T
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + Unpin + 'static,
+    {
+        let left = CancellationToken::new();
+        let _here = left.clone().drop_guard();
+        let tracker = self.tracker.clone();
+        let task = tracker.spawn(async move {
+            let mut answering = answering;
+            tokio::select! {
+                answer = &mut answering => return Some(answer),
+                () = left.cancelled() => {}
+            }
+            self.wait(answering).await;
+            None
+        });
+        match task.await {
+            Ok(Some(answer)) => answer,
+            Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
+            // Nobody has left, so this is the end of the runtime.
+            Ok(None) | Err(_) => pending().await,
+        }
+    }
+
+    /// Waits for an answer that nobody else waits for.
+    async fn wait<T>(self, answering: impl Future<Output = T>) {
+        let Ok(slot) = self.slots.try_acquire() else {
+            return;
+        };
+        self.running.increment(1.0);
+        let answering = self.stopping.run_until_cancelled(answering);
+        let answer = tokio::time::timeout(self.timeout, answering).await;
+        self.running.decrement(1.0);
+        drop(slot);
+        drop(answer);
     }
 
     async fn run(self, mut body: UpstreamBody, mut tap: Tap, recording: Recording) {

@@ -170,7 +170,7 @@ fn route_as(
 
 async fn dispatch(
     app: &Arc<App>,
-    snapshot: &Snapshot,
+    snapshot: &Arc<Snapshot>,
     route: Route,
     exchange: Exchange,
 ) -> Response<ReplyBody> {
@@ -186,7 +186,7 @@ async fn dispatch(
         }
     } else {
         match route.endpoint {
-            Endpoint::Bridged(api) => bridge(app, snapshot, upstream, (&route, api), exchange).await,
+            Endpoint::Bridged(api) => bridge(app, snapshot, upstream, (route, api), exchange).await,
             Endpoint::Passthrough => match admit_unbridged(snapshot, upstream, &exchange) {
                 Ok(()) => pass::pass_through(app, upstream, &route, exchange).await,
                 Err(denied) => Err(denied.into()),
@@ -199,12 +199,32 @@ async fn dispatch(
 /// An AI call: recorded before it is sent, tapped while it is answered.
 async fn bridge(
     app: &Arc<App>,
+    snapshot: &Arc<Snapshot>,
+    upstream: &Upstream,
+    (route, api): (Route, Api),
+    exchange: Exchange,
+) -> Result<Response<ReplyBody>, Refusal> {
+    let call = call::receive(app, &route, api, exchange).await?;
+    let Some(drain) = reply::drain(app, upstream) else {
+        return answer(app, snapshot, upstream, (&route, api), call).await;
+    };
+    let (app, snapshot) = (app.clone(), snapshot.clone());
+    let answering = async move {
+        let upstream = snapshot.providers.upstream(route.index);
+        let upstream = upstream.ok_or(Refusal::UnknownProvider)?;
+        answer(&app, &snapshot, upstream, (&route, api), call).await
+    };
+    drain.outlive(Box::pin(answering)).await
+}
+
+/// Answers a call that has been read.
+async fn answer(
+    app: &App,
     snapshot: &Snapshot,
     upstream: &Upstream,
     (route, api): (&Route, Api),
-    exchange: Exchange,
+    mut call: Call,
 ) -> Result<Response<ReplyBody>, Refusal> {
-    let mut call = call::receive(app, route, api, exchange).await?;
     let admitted = match call::admit(app, snapshot, upstream, &call) {
         Ok(admitted) => admitted,
         Err(denied) => return Err(call::deny(app, upstream, call, denied).await),
@@ -213,7 +233,7 @@ async fn bridge(
     let mut recording = call::record(app, way.upstream, &mut call, &way.credential).await?;
     recording.admitted(admitted);
     let hides_usage = usage::ask(way.upstream, &mut call);
-    match send::send(app, &mut way, call, &mut recording).await {
+    match send::send(app, &mut way, &mut call, &mut recording).await {
         Ok(response) => Ok(reply::relay(app, way.upstream, response, recording, hides_usage)),
         Err(refusal) => Err(send::fail(recording, refusal).await),
     }

@@ -168,6 +168,10 @@ impl Relay {
 
     /// Ends the record of a reply that the client did not wait for, or has it read on.
     fn abandon(&mut self) {
+        if self.body.as_ref().is_some_and(Body::is_end_stream) {
+            // Nobody asks for the body of an empty reply. It has ended all the same.
+            self.finish(&None);
+        }
         let (Some(tap), Some(mut recording)) = (self.tap.take(), self.recording.take()) else {
             return;
         };

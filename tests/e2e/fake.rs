@@ -30,7 +30,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
 
-pub(crate) use reply::Reply;
+pub(crate) use reply::{Gate, Reply};
 pub(crate) use socket::{ProviderSocket, SocketProvider, completed};
 
 /// The hosts that the fake has certificates for: those that the built-in providers

@@ -68,6 +68,7 @@ mod tcp;
 mod troubles;
 mod trust;
 mod tunnels;
+mod unchanged;
 mod usage;
 mod websocket;
 mod workspace;

@@ -1,12 +1,14 @@
 //! What is known of tokens is true and says where it comes from: streams are asked for their usage behind the
 //! client's back, replies without a reader are read on where the operator wants it, and costs follow the list.
 
+use std::time::{Duration, Instant};
+
 use http::Version;
 use serde_json::Value;
 
 use crate::cases::{self, CHAT_STREAM, Case};
 use crate::client::{Answer, Ask, Http, assert_same};
-use crate::fake::{FakeProvider, Offers, Reply};
+use crate::fake::{FakeProvider, Gate, Offers, Reply};
 use crate::harness::{Gateway, Settings, eventually};
 
 /// What clients put into their body to get the usage of a stream.
@@ -15,6 +17,9 @@ const EDIT: &str = r#""stream_options":{"include_usage":true},"#;
 
 /// 100 × 1.75 + 45 × 14 + 20 × 0.175 millionths, rounded.
 const COST: u64 = 809;
+
+/// Has replies read on without their clients.
+const DRAIN: &str = "on-abort = \"drain\"";
 
 /// The request of the streamed case from a client that does not ask for usage.
 fn unasked() -> String {
@@ -50,6 +55,10 @@ async fn sent(gateway: &Gateway, http: Http, ask: Ask) -> Answer {
 
 fn check_usage(record: &Value, source: &str) {
     assert_eq!(record["usage_source"], source, "{record}");
+    if source == "unknown" {
+        assert_eq!(record["usage"], Value::Array(Vec::new()), "{record}");
+        return;
+    }
     let usage = &record["usage"][0];
     assert_eq!(usage["source"], source, "{record}");
     if source == "reported" {
@@ -127,12 +136,10 @@ async fn where_nothing_is_reported_the_count_is_an_estimate() {
     assert_eq!(gateway.metric(estimated).await, 1);
 }
 
-/// The record of a stream whose client leaves after the first event; the others are let out after that.
-async fn left_early(offers: Offers, http: Http, provider: &str) -> Value {
+/// Leaves a stream after its first events; what follows waits at the gate. Returns the request's id.
+async fn leave(fake: &FakeProvider, gateway: &Gateway, http: Http) -> (String, Gate) {
     let case: Case = CHAT_STREAM;
-    let (fake, gateway) = started(offers, provider).await;
     let (reply, gate) = case.scripted().gated();
-    let all = reply.frames().len();
     let seen: usize = reply.frames()[..3].iter().map(bytes::Bytes::len).sum();
     fake.on(case.path, reply);
     let mut session = gateway.client().open(case.host, http).await;
@@ -142,12 +149,23 @@ async fn left_early(offers: Offers, http: Http, provider: &str) -> Value {
     answer.read_to(seen).await;
     let id = answer.request_id();
     drop((answer, session));
+    (id, gate)
+}
+
+async fn a_drain(gateway: &Gateway) {
+    eventually("a drain", async || {
+        (gateway.metric("causeway_drains").await == 1).then_some(())
+    })
+    .await;
+}
+
+/// The record of a stream whose client leaves after the first event; the others are let out after that.
+async fn left_early(offers: Offers, http: Http, provider: &str) -> Value {
+    let (fake, gateway) = started(offers, provider).await;
+    let (id, gate) = leave(&fake, &gateway, http).await;
     if !provider.is_empty() {
-        eventually("a drain", async || {
-            (gateway.metric("causeway_drains").await == 1).then_some(())
-        })
-        .await;
-        for _ in 0..all {
+        a_drain(&gateway).await;
+        for _ in CHAT_STREAM.scripted().frames() {
             gate.let_one_out();
         }
     }
@@ -160,7 +178,7 @@ async fn left_early(offers: Offers, http: Http, provider: &str) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reply_without_a_reader_is_read_on_for_its_usage_where_that_is_wanted() {
     for (offers, http) in [(Offers::Http1, Http::V1), (Offers::Http2, Http::V2)] {
-        let drained = left_early(offers, http, "on-abort = \"drain\"").await;
+        let drained = left_early(offers, http, DRAIN).await;
         check_usage(&drained, "reported");
         let cancelled = left_early(offers, http, "").await;
         check_usage(&cancelled, "estimated");
@@ -176,6 +194,166 @@ async fn a_drain_has_its_bounds() {
     )
     .await;
     check_usage(&record, "estimated");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_whose_client_leaves_before_the_head_is_read_on_too() {
+    for (offers, http) in [(Offers::Http1, Http::V1), (Offers::Http2, Http::V2)] {
+        for wanted in [true, false] {
+            let provider = if wanted { DRAIN } else { "" };
+            let (fake, gateway) = started(offers, provider).await;
+            let (reply, head) = CHAT_STREAM.scripted().held();
+            fake.on(CHAT_STREAM.path, reply);
+            let mut session = gateway.client().open(CHAT_STREAM.host, http).await;
+            let asked = tokio::spawn(async move { session.send(ask(CHAT_STREAM.request)).await.status });
+            eventually("the request", async || fake.requests().pop()).await;
+            asked.abort();
+            if wanted {
+                a_drain(&gateway).await;
+            }
+            let open = &gateway.list("/api/v1/interceptions").await[0];
+            let id = open["request_id"].as_str().unwrap().to_owned();
+            if wanted {
+                assert_eq!(open["outcome"], Value::Null, "{open}");
+                head.add_permits(1);
+            }
+            let record = gateway.record(&id).await;
+            assert_eq!(record["outcome"], "aborted", "{record}");
+            assert_eq!(record["error_kind"], "client_closed", "{record}");
+            check_usage(&record, if wanted { "reported" } else { "unknown" });
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn drains_end_with_the_process_and_their_records_say_what_was_known() {
+    let (fake, mut gateway) = started(Offers::Both, DRAIN).await;
+    let (id, _gate) = leave(&fake, &gateway, Http::V2).await;
+    a_drain(&gateway).await;
+    let (reply, _head) = CHAT_STREAM.scripted().held();
+    fake.on(CHAT_STREAM.path, reply);
+    let mut session = gateway.client().open(CHAT_STREAM.host, Http::V1).await;
+    let asked = tokio::spawn(async move { session.send(ask(CHAT_STREAM.request)).await.status });
+    eventually("both requests", async || fake.requests().get(1).cloned()).await;
+    asked.abort();
+    eventually("both drains", async || {
+        (gateway.metric("causeway_drains").await == 2).then_some(())
+    })
+    .await;
+    gateway.terminate();
+    let began = Instant::now();
+    assert!(gateway.ended().await, "the process calls it a success");
+    assert!(
+        began.elapsed() < Duration::from_secs(10),
+        "it does not wait for drains"
+    );
+    gateway.restart().await;
+    for record in gateway.list("/api/v1/interceptions").await {
+        assert_eq!(record["outcome"], "aborted", "{record}");
+        assert_eq!(
+            record["error_kind"], "client_closed",
+            "it ended in order: {record}"
+        );
+        let known = if record["request_id"] == id.as_str() {
+            "estimated"
+        } else {
+            "unknown"
+        };
+        check_usage(&record, known);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reply_costs_what_its_tier_costs() {
+    let (fake, gateway) = started(Offers::Both, "").await;
+    for (tier, cost) in [
+        ("flex", Value::from(404)),
+        ("priority", 1617.into()),
+        ("scale", Value::Null),
+    ] {
+        let named = format!(r#""service_tier":"{tier}""#);
+        let reply = std::str::from_utf8(CHAT_STREAM.reply).unwrap();
+        assert!(reply.contains(r#""service_tier":"default""#));
+        let reply = reply.replace(r#""service_tier":"default""#, &named);
+        fake.on(CHAT_STREAM.path, Reply::sse(reply.leak().as_bytes()));
+        let answer = sent(&gateway, Http::V2, ask(CHAT_STREAM.request)).await;
+        let id = answer.request_id();
+        answer.bytes().await;
+        let record = gateway.record(&id).await;
+        assert_eq!(record["usage"][0]["cost_micros"], cost, "{tier}: {record}");
+    }
+}
+
+/// The values of a metric's lines with all of those labels.
+fn values<'a>(text: &'a str, name: &str, labels: &[&str]) -> Vec<&'a str> {
+    let fits = |line: &&str| line.starts_with(name) && labels.iter().all(|label| line.contains(label));
+    let lines = text.lines().filter(fits);
+    lines.filter_map(|line| line.rsplit(' ').next()).collect()
+}
+
+/// An embedding and what is answered to it.
+fn embedding(fake: &FakeProvider) -> Ask {
+    const REPLY: &[u8] = br#"{"object":"list","data":[],"model":"text-embedding-3-small","usage":{"prompt_tokens":8,"total_tokens":8}}"#;
+    fake.on("/v1/embeddings", Reply::json(REPLY));
+    Ask::post(
+        "/v1/embeddings",
+        r#"{"model":"text-embedding-3-small","input":"q"}"#,
+    )
+    .header("authorization", "Bearer sk-users-own-key-0123456789")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_call_is_counted_once_under_the_conventions_names() {
+    let (fake, gateway) = started(Offers::Both, "").await;
+    let mut session = gateway.client().open("api.openai.com", Http::V2).await;
+    for ask in [embedding(&fake), ask(CHAT_STREAM.request)] {
+        let answer = session.send(ask).await;
+        let id = answer.request_id();
+        answer.bytes().await;
+        gateway.record(&id).await;
+    }
+    let text = gateway.metrics().await;
+    let of = |name: &str, labels: &[&str]| values(&text, name, labels);
+    for (name, labels, want) in [
+        (
+            "causeway_interceptions_total{",
+            &["api=\"chat_completions\"", "outcome=\"completed\""][..],
+            "1",
+        ),
+        (
+            "causeway_interceptions_total{",
+            &["api=\"embeddings\"", "outcome=\"completed\""],
+            "1",
+        ),
+        ("causeway_interceptions_inflight{", &["provider=\"openai\""], "0"),
+        ("causeway_prompts_total{", &["provider=\"openai\""], "1"),
+        (
+            "causeway_tokens_total{",
+            &["model=\"gpt-5.2\"", "type=\"cache_read\""],
+            "20",
+        ),
+        (
+            "gen_ai_client_operation_duration_count{",
+            &["gen_ai_operation_name=\"embeddings\""],
+            "1",
+        ),
+        (
+            "gen_ai_client_operation_duration_count{",
+            &["gen_ai_operation_name=\"chat\""],
+            "1",
+        ),
+    ] {
+        assert_eq!(of(name, labels), [want], "{name} {labels:?} in {text}");
+    }
+    let output = [
+        "gen_ai_operation_name=\"embeddings\"",
+        "gen_ai_token_type=\"output\"",
+    ];
+    let outputs = of("gen_ai_client_token_usage_count{", &output);
+    assert!(
+        outputs.iter().all(|count| *count == "0"),
+        "embeddings have no output: {outputs:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -41,7 +41,8 @@ pub(super) fn relay(
     Response::from_parts(parts, ReplyBody::Tapped(Box::new(relay)))
 }
 
-fn drain(app: &App, upstream: &Upstream) -> Option<Drain> {
+/// How a reply of this instance is read on without its client; `None`: not at all.
+pub(super) fn drain(app: &App, upstream: &Upstream) -> Option<Drain> {
     let OnAbort::Drain { timeout, max_bytes } = upstream.calls.on_abort else {
         return None;
     };

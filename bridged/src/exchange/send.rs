@@ -43,9 +43,9 @@ enum Trouble {
 }
 
 /// Sends a call, or answers it from here where the instance is simulated.
-pub(super) async fn send(app: &App, way: &mut Way<'_>, mut call: Call, recording: &mut Recording) -> Sent {
+pub(super) async fn send(app: &App, way: &mut Way<'_>, call: &mut Call, recording: &mut Recording) -> Sent {
     let began = Instant::now();
-    let sent = attempts(app, way, &mut call, recording).await;
+    let sent = attempts(app, way, call, recording).await;
     recording.waited(began.elapsed());
     sent
 }

@@ -84,13 +84,9 @@ impl CallHandles {
 
 impl GenAi {
     fn new(key: &CallKey) -> GenAi {
-        let operation = match key.api {
-            Api::Completions => "text_completion",
-            _ => "chat",
-        };
         let labels = || {
             [
-                ("gen_ai_operation_name", operation.to_owned()),
+                ("gen_ai_operation_name", operation(key.api).to_owned()),
                 ("gen_ai_provider_name", key.provider.to_string()),
                 ("gen_ai_request_model", key.model.to_string()),
             ]
@@ -106,6 +102,16 @@ impl GenAi {
             first_token: histogram!("gen_ai_server_time_to_first_token", &labels()),
             duration: histogram!("gen_ai_client_operation_duration", &labels()),
         }
+    }
+}
+
+/// The convention's name of what an API does; counting tokens has none there.
+const fn operation(api: Api) -> &'static str {
+    match api {
+        Api::ChatCompletions | Api::Responses | Api::Messages | Api::Compact => "chat",
+        Api::Completions => "text_completion",
+        Api::Embeddings => "embeddings",
+        Api::CountTokens => "count_tokens",
     }
 }
 
@@ -208,8 +214,13 @@ impl CallMetrics {
         #[expect(clippy::cast_precision_loss, reason = "token counts are far below 2^52")]
         {
             let input = usage.input + usage.cache_read + usage.cache_write;
-            self.handles.gen_ai.input.record(input as f64);
-            self.handles.gen_ai.output.record(usage.output as f64);
+            let gen_ai = &self.handles.gen_ai;
+            // What has no output, or uses no tokens at all, is no operation with zero of them.
+            for (histogram, count) in [(&gen_ai.input, input), (&gen_ai.output, usage.output)] {
+                if count > 0 {
+                    histogram.record(count as f64);
+                }
+            }
         }
     }
 }

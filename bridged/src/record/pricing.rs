@@ -27,7 +27,7 @@ impl Pricing {
             kind: self.kind,
             answered: facts.model.as_deref(),
             asked: self.asked.as_deref(),
-            tier: None,
+            tier: facts.service_tier.as_deref(),
         };
         self.prices.cost(&of, facts.usage.as_ref()?, now)
     }

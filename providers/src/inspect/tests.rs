@@ -93,6 +93,9 @@ fn chat_tool_results() {
     );
     assert_eq!(results(&found), [("c1", None), ("c2", None)]);
     assert_eq!(found.prompt.as_deref(), Some("stop"));
+    let answered =
+        r#"{"messages":[{"role":"tool","tool_call_id":"old"},{"role":"assistant","content":"done"}]}"#;
+    assert_eq!(results(&read(ChatCompletions, answered)), []);
 }
 
 #[test]
@@ -221,6 +224,17 @@ fn messages_tool_results() {
         results(&found),
         [("t1", Some(true)), ("t2", Some(false)), ("t3", None)]
     );
+    for none in [
+        r#"[{"role":"user","content":[{"type":"text","text":"q"}]}]"#,
+        r#""test""#,
+        "{}",
+    ] {
+        assert_eq!(
+            results(&read(Messages, &format!(r#"{{"messages":{none}}}"#))),
+            [],
+            "{none}"
+        );
+    }
 }
 
 #[test]

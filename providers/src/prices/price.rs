@@ -35,15 +35,15 @@ pub struct Price {
     pub cache_read: Rate,
     /// Input written to a cache.
     pub cache_write: Rate,
-    /// Input written to a cache for an hour.
-    pub cache_write_1h: Rate,
+    /// Input written to a cache for longer than usual: an hour at Anthropic, twelve at OpenAI.
+    pub cache_write_long: Rate,
     /// What long prompts cost more.
     pub long: Option<Long>,
-    /// What other service tiers cost, as factors in thousandths; `None` means that every tier costs the same.
+    /// What other service tiers cost, as factors in millionths; `None` means that every tier costs the same.
     pub tiers: Option<Vec<(String, u64)>>,
 }
 
-/// Factors, in thousandths, on the prices of requests with a long prompt.
+/// Factors, in millionths, on the prices of requests with a long prompt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Long {
     /// The prompt is longer than so many tokens.
@@ -55,13 +55,13 @@ pub struct Long {
 }
 
 /// A factor of one.
-pub(super) const ONE: u64 = 1_000;
+pub(super) const ONE: u64 = 1_000_000;
 
 /// The names of the tier that costs the plain price.
 const PLAIN_TIERS: [&str; 3] = ["default", "standard", "auto"];
 
-/// Where [`Usage::extra`] keeps how much of the cache writes is for an hour.
-const HOUR: &str = "cache_ephemeral_1h_input";
+/// Where [`Usage::extra`] keeps how much of the cache writes is for longer.
+const LONG_WRITES: [&str; 2] = ["cache_ephemeral_1h_input", "cache_write_ttl_12h"];
 
 /// More than any one reply costs: a thousand million units.
 const MOST: i64 = 1_000_000_000_000_000;
@@ -76,7 +76,7 @@ impl Price {
             output,
             cache_read: cache_read.unwrap_or(input),
             cache_write,
-            cache_write_1h: cache_write,
+            cache_write_long: cache_write,
             long: None,
             tiers: None,
         }
@@ -88,19 +88,20 @@ impl Price {
     pub fn cost(&self, usage: &Usage, tier: Option<&str>) -> Option<i64> {
         let tier = self.tier(tier)?;
         let (input, output) = self.factors(usage);
-        let hour = usage.extra.get(HOUR).copied().unwrap_or(0).min(usage.cache_write);
+        let long = LONG_WRITES.iter().find_map(|name| usage.extra.get(*name));
+        let long = long.copied().unwrap_or(0).min(usage.cache_write);
         let prompt = sum(&[
             (usage.input, self.input),
             (usage.cache_read, self.cache_read),
-            (usage.cache_write - hour, self.cache_write),
-            (hour, self.cache_write_1h),
+            (usage.cache_write - long, self.cache_write),
+            (long, self.cache_write_long),
         ])?;
         let answer = sum(&[(usage.output, self.output)])?;
         let total = prompt
             .checked_mul(input.into())?
             .checked_add(answer.checked_mul(output.into())?)?
             .checked_mul(tier.into())?;
-        // Rates are a million tokens, both factors thousandths.
+        // Rates are a million tokens, both factors millionths.
         let unit = 1_000_000 * u128::from(ONE) * u128::from(ONE);
         let micros = total.checked_add(unit / 2)? / unit;
         i64::try_from(micros).ok().filter(|micros| *micros <= MOST)

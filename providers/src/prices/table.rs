@@ -27,7 +27,7 @@ pub(super) struct Entry {
     output: f64,
     cache_read: Option<f64>,
     cache_write: Option<f64>,
-    cache_write_1h: Option<f64>,
+    cache_write_long: Option<f64>,
     long: Option<LongEntry>,
     #[serde(default)]
     tiers: BTreeMap<String, f64>,
@@ -105,14 +105,14 @@ impl Entry {
             output: Rate::of(self.output)?,
             cache_read: optional(self.cache_read, input)?,
             cache_write,
-            cache_write_1h: optional(self.cache_write_1h, cache_write)?,
+            cache_write_long: optional(self.cache_write_long, cache_write)?,
             long: self
                 .long
                 .as_ref()
                 .map_or(Some(None), |long| long.read().map(Some))?,
             tiers: Some(
                 tiers
-                    .map(|(name, factor)| Some((name.clone(), thousandths(*factor)?)))
+                    .map(|(name, factor)| Some((name.clone(), millionths(*factor)?)))
                     .collect::<Option<_>>()?,
             ),
         };
@@ -125,14 +125,14 @@ impl LongEntry {
     fn read(&self) -> Option<Long> {
         Some(Long {
             above: self.above,
-            input: thousandths(self.input)?,
-            output: thousandths(self.output)?,
+            input: millionths(self.input)?,
+            output: millionths(self.output)?,
         })
     }
 }
 
-/// A factor in thousandths.
-fn thousandths(factor: f64) -> Option<u64> {
+/// A factor in millionths.
+fn millionths(factor: f64) -> Option<u64> {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,

@@ -110,6 +110,61 @@ fn every_count_has_its_rate() {
 }
 
 #[test]
+fn a_tier_costs_what_the_list_says_and_an_unlisted_one_nothing_that_is_known() {
+    let prices = Prices::new(Vec::new());
+    let usage = Usage {
+        input: 600,
+        output: 100,
+        cache_read: 400,
+        ..Usage::default()
+    };
+    let cost = |kind, model, tier| {
+        let asked = Priced {
+            tier: Some(tier),
+            ..of(kind, kind, model)
+        };
+        prices.cost(&asked, &usage, on("2026-11-22"))
+    };
+    // 600 × 5 + 100 × 30 + 400 × 0.5 = 6,200 millionths.
+    for (tier, want) in [
+        ("default", Some(6_200)),
+        ("auto", Some(6_200)),
+        ("flex", Some(3_100)),
+        ("batch", Some(3_100)),
+        ("priority", Some(15_500)),
+        ("scale", None),
+        ("", None),
+    ] {
+        assert_eq!(cost("openai", "gpt-5.5", tier), want, "{tier}");
+    }
+    // 600 × 0.25 + 100 × 1 + 400 × 0.125 = 300: this list's factor has no end.
+    assert_eq!(cost("openai", "gpt-4o-mini", "priority"), Some(300));
+    // 600 × 12 + 100 × 60 + 400 × 0.6.
+    assert_eq!(cost("openai", "gpt-6.1-sol", "ultrafast"), Some(13_440));
+    // 600 × 8 + 100 × 40 + 400 × 0.4.
+    assert_eq!(cost("anthropic", "claude-opus-5-5", "fast"), Some(8_960));
+}
+
+#[test]
+fn cache_writes_that_stay_longer_cost_more_in_both_dialects() {
+    let prices = Prices::new(Vec::new());
+    let cost = |kind, model, name: &str| {
+        let usage = Usage {
+            cache_write: 3_000,
+            extra: BTreeMap::from([(name.to_owned(), 1_000)]),
+            ..Usage::default()
+        };
+        prices.cost(&of(kind, kind, model), &usage, on("2026-11-22"))
+    };
+    // 2,000 × 2.5 + 1,000 × 5.
+    assert_eq!(cost("openai", "gpt-6-sol", "cache_write_ttl_12h"), Some(10_000));
+    assert_eq!(cost("openai", "gpt-6-sol", "cache_write_ttl_30m"), Some(7_500));
+    // 2,000 × 5 + 1,000 × 8.
+    let hour = cost("anthropic", "claude-opus-5-5", "cache_ephemeral_1h_input");
+    assert_eq!(hour, Some(18_000));
+}
+
+#[test]
 fn long_prompts_cost_what_the_list_says() {
     let prices = Prices::new(Vec::new());
     let cost = |kind, model, input, cache_read| {

@@ -80,6 +80,7 @@ impl Choices {
         let is_object = cursor.object(|cursor, key| match key {
             b"id" => found.set_id(cursor.value()),
             b"model" => found.set_model(cursor.value()),
+            b"service_tier" => found.set_tier(cursor.value()),
             b"choices" => {
                 cursor.array(|cursor| self.choice(cursor, found));
             }

@@ -43,6 +43,14 @@ const EXTRA_NAMES: &[(&str, &str)] = &[
         "input_tokens_details.cache_write_tokens_details.ttl_12h_tokens",
         "cache_write_ttl_12h",
     ),
+    (
+        "prompt_tokens_details.cache_write_tokens_details.ttl_30m_tokens",
+        "cache_write_ttl_30m",
+    ),
+    (
+        "prompt_tokens_details.cache_write_tokens_details.ttl_12h_tokens",
+        "cache_write_ttl_12h",
+    ),
     ("prompt_tokens_details.audio_tokens", "prompt_audio"),
     ("completion_tokens_details.audio_tokens", "completion_audio"),
     (

@@ -13,6 +13,8 @@ pub struct ReplyFacts {
     pub response_id: Option<String>,
     /// The model that answered.
     pub model: Option<String>,
+    /// The service tier that the reply was served in, in the provider's word; `fast` for a reply sped up for a price.
+    pub service_tier: Option<String>,
     /// Why the model stopped, in the provider's word.
     pub finish_reason: Option<String>,
     /// Tokens used, if reported or estimated. Counting tokens uses none: the count is among the extra ones.

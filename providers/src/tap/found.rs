@@ -16,6 +16,8 @@ pub(super) struct Found {
     pub(super) saw_output: bool,
     /// The provider's own end of the stream was seen.
     pub(super) terminal: bool,
+    /// The reply says that the model has not ended.
+    pub(super) under_way: bool,
     /// The reply is whole.
     pub(super) complete: bool,
     /// Tokens that a request not made would use.
@@ -43,6 +45,7 @@ impl Found {
             limits,
             saw_output: false,
             terminal: false,
+            under_way: false,
             complete: false,
             counted: None,
             status,
@@ -68,6 +71,15 @@ impl Found {
     pub(super) fn set_finish(&mut self, reason: Option<Json<'_>>) {
         if let Some(reason) = reason.and_then(Json::text).filter(|reason| !reason.is_empty()) {
             self.facts.finish_reason = Some(text::short(&reason));
+        }
+    }
+
+    /// Takes the service tier in; the last word counts, because a stream begins with the tier that was asked for.
+    pub(super) fn set_tier(&mut self, tier: Option<Json<'_>>) {
+        let known = self.facts.service_tier.as_deref().unwrap_or_default();
+        // Every chunk of a stream repeats it.
+        if let Some(tier) = tier.filter(|tier| !tier.is_text(known)).and_then(Json::text) {
+            self.facts.service_tier = Some(text::short(&tier));
         }
     }
 

@@ -32,6 +32,9 @@ struct Delta<'a> {
     stop_reason: Option<Json<'a>>,
 }
 
+/// The speed that costs more.
+const FAST: &str = "fast";
+
 impl<'a> Delta<'a> {
     fn read(cursor: &mut Cursor<'a>) -> Delta<'a> {
         let mut delta = Delta::default();
@@ -87,11 +90,11 @@ impl Messages {
                     .unwrap_or_default();
                 found.set_id(id);
                 found.set_model(model);
-                found.add_usage(usage);
+                used(usage, found);
             }
             b"message_delta" => {
                 found.set_finish(delta.stop_reason);
-                found.add_usage(usage);
+                used(usage, found);
             }
             b"message_stop" => found.terminal = true,
             b"error" => found.add_error(error.or(message)),
@@ -202,6 +205,18 @@ impl Block {
     }
 }
 
+/// Takes a report of usage in, which also tells the tier and, where that is for sale, the speed.
+fn used(usage: Option<Json<'_>>, found: &mut Found) {
+    let Some(usage) = usage else { return };
+    let [tier, speed] = usage.members(["service_tier", "speed"]);
+    if speed.is_some_and(|speed| speed.is_text(FAST)) {
+        found.set_tier(speed);
+    } else if found.facts.service_tier.as_deref() != Some(FAST) {
+        found.set_tier(tier);
+    }
+    found.add_usage(Some(usage));
+}
+
 /// Reads a message that is one document; tells whether it was whole.
 pub(super) fn document(body: &[u8], found: &mut Found) -> bool {
     let mut cursor = Cursor::new(body);
@@ -209,9 +224,7 @@ pub(super) fn document(body: &[u8], found: &mut Found) -> bool {
         b"id" => found.set_id(cursor.value()),
         b"model" => found.set_model(cursor.value()),
         b"stop_reason" => found.set_finish(cursor.value()),
-        b"usage" => {
-            found.add_usage(cursor.value());
-        }
+        b"usage" => used(cursor.value(), found),
         b"error" => found.add_error(cursor.value()),
         b"content" => {
             cursor.array(|cursor| {

@@ -108,7 +108,8 @@ pub(super) fn document(body: &[u8], found: &mut Found) -> bool {
     if !is_whole {
         found.note(TapProblem::Malformed);
     }
-    is_whole
+    // One that runs in the background has not ended with its document.
+    is_whole && !found.under_way
 }
 
 /// Reads a response object; tells whether it was whole.
@@ -119,6 +120,7 @@ fn response(json: Option<&[u8]>, with_items: bool, found: &mut Found) -> bool {
     let is_object = cursor.object(|cursor, key| match key {
         b"id" => found.set_id(cursor.value()),
         b"model" => found.set_model(cursor.value()),
+        b"service_tier" => found.set_tier(cursor.value()),
         b"status" => status = cursor.value(),
         b"incomplete_details" => reason = cursor.value().and_then(|details| details.member("reason")),
         b"error" => found.add_error(cursor.value()),
@@ -135,6 +137,7 @@ fn response(json: Option<&[u8]>, with_items: bool, found: &mut Found) -> bool {
         _ => {}
     });
     let ended = status.filter(|status| !status.is_text("in_progress") && !status.is_text("queued"));
+    found.under_way = status.is_some() && ended.is_none();
     found.set_finish(reason.filter(|reason| reason.inner().is_some()).or(ended));
     is_object && !cursor.is_broken()
 }

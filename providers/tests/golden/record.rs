@@ -59,6 +59,7 @@ fn reply(out: &mut String, facts: ReplyFacts) {
     let ReplyFacts {
         response_id,
         model,
+        service_tier,
         finish_reason,
         usage,
         usage_source,
@@ -71,6 +72,7 @@ fn reply(out: &mut String, facts: ReplyFacts) {
     } = facts;
     line(out, "id", response_id);
     line(out, "model", model);
+    line(out, "tier", service_tier);
     line(out, "finish", finish_reason);
     line(out, "complete", Some(complete));
     line(out, "usage", Some(spent(usage, usage_source)));

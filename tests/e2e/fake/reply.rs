@@ -26,9 +26,14 @@ pub(crate) struct Reply {
 impl Reply {
     /// A JSON body with its length.
     pub(crate) fn json(body: &'static [u8]) -> Self {
+        Self::of("application/json", body)
+    }
+
+    /// A body of some type, in one piece.
+    pub(crate) fn of(content_type: &'static str, body: &'static [u8]) -> Self {
         Self {
             status: 200,
-            headers: vec![("content-type", "application/json")],
+            headers: vec![("content-type", content_type)],
             frames: vec![Bytes::from_static(body)],
             gate: None,
             head: None,
