@@ -52,6 +52,12 @@ pub fn to_upstream(client: &HeaderMap) -> HeaderMap {
     out
 }
 
+/// Whether a header can carry a provider's key: it goes upstream and means nothing else.
+pub fn may_carry_a_key(name: &HeaderName) -> bool {
+    let other = [HOST, EXPECT, COOKIE, TE].contains(name) || name.as_str().starts_with("content-");
+    !(other || is_hop_by_hop(name) || INTERNAL.iter().any(|prefix| name.as_str().starts_with(prefix)))
+}
+
 /// The upstream's headers as the client gets them: less hop-by-hop ones and `Alt-Svc`, which would lead the
 /// client around the proxy.
 pub fn to_client(upstream: &HeaderMap) -> HeaderMap {

@@ -6,6 +6,7 @@
 use std::fmt;
 
 use http::Method;
+use http::header::HeaderName;
 
 use crate::api::Endpoint;
 use crate::error::ErrorShape;
@@ -58,12 +59,14 @@ pub trait Kind: fmt::Debug + Send + Sync + 'static {
 }
 
 /// The header that carries a central key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyHeader {
     /// `Authorization: Bearer …`.
     Bearer,
     /// `x-api-key: …`.
     XApiKey,
+    /// A header that the operator names, such as Azure's `api-key: …`.
+    Named(HeaderName),
     /// This kind never takes a central key.
     None,
 }

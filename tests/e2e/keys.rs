@@ -243,3 +243,27 @@ async fn what_passes_through_tries_each_key_too_but_spoils_none() {
     assert_eq!(answer.header("x-causeway-reason"), "keys_resting");
     assert_eq!(answer.header("retry-after"), "60");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_go_where_the_operator_says() {
+    let fake = FakeProvider::answering(Offers::Both, &cases::ALL).await;
+    let settings = two_keys(&fake).env("CAUSEWAY_PROVIDER__OPENAI__KEY_HEADER", "api-key".to_owned());
+    let gateway = Gateway::start(settings.log("trace")).await;
+    ask(&gateway, &cases::CHAT, Http::V1).await.bytes().await;
+    let mut session = gateway.client().open(cases::CHAT.host, Http::V2).await;
+    let own =
+        Ask::post(cases::CHAT.path, cases::CHAT.request).header("api-key", "planted-own-azure-key-4711");
+    let answer = session.send(own).await;
+    let id = answer.request_id();
+    answer.bytes().await;
+    let seen = fake.requests();
+    let fields = ["api-key", "authorization", "x-api-key"];
+    assert_eq!(fields.map(|name| seen[0].header(name)), [FIRST, "", ""]);
+    assert_eq!(
+        fields.map(|name| seen[1].header(name)),
+        ["planted-own-azure-key-4711", "", ""]
+    );
+    let record = gateway.record(&id).await;
+    assert_eq!(record["credential_kind"], "byok", "{record}");
+    check_no_key_is_kept(&gateway).await;
+}

@@ -4,7 +4,8 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use providers::{BaseUrl, HostClaim, Instance, ProviderName, Registry};
+use http::header::HeaderName;
+use providers::{BaseUrl, HostClaim, Instance, KeyHeader, ProviderName, Registry};
 use serde::Deserialize;
 
 use super::calls::{CallConfig, OnAbortFile};
@@ -12,6 +13,7 @@ use super::patience::{self, BreakerFile, RetryConfig, RetryFile};
 use super::source::{Problems, Source};
 use super::{ByteSize, Content, File, Span};
 use crate::breaker::Rules;
+use crate::headers;
 use crate::secret::Secret;
 
 /// One `[[provider]]` entry as it stands in the text. What an override leaves out stays as built in.
@@ -33,6 +35,8 @@ pub struct ProviderFile {
     /// The gateway's own keys.
     #[serde(default)]
     pub keys: Vec<KeyFile>,
+    /// The header that carries them, where it is not that of the kind.
+    pub key_header: Option<String>,
     /// Whether WebSockets are relayed, which they are unless this is `false`. A refusal has the status on which the
     /// clients fall back to plain requests.
     pub websockets: Option<bool>,
@@ -96,6 +100,8 @@ pub struct ProviderConfig {
     pub byok: Byok,
     /// The gateway's own keys.
     pub keys: Vec<KeyConfig>,
+    /// The header that carries keys, where it is not that of the kind.
+    pub key_header: Option<HeaderName>,
     /// Whether WebSockets are relayed.
     pub websockets: bool,
     /// When it is left alone.
@@ -188,6 +194,7 @@ impl Base {
             connect_to: None,
             byok: Byok::Allow,
             keys: Vec::new(),
+            key_header: None,
             websockets: true,
             breaker: self.breaker,
             retry: self.retry,
@@ -302,6 +309,7 @@ fn overlay(
             .ok();
     }
     config.byok = entry.byok.unwrap_or(config.byok);
+    overlay_key_header(config, entry, key, problems);
     config.websockets = entry.websockets.unwrap_or(config.websockets);
     let content = config.calls.content;
     config.calls = CallConfig::overlaid(entry, config.instance.kind, content, (key, problems));
@@ -314,6 +322,21 @@ fn overlay(
     overlay_patience(config, entry, key, problems);
     if config.byok == Byok::Deny && config.keys.is_empty() && entry.enabled != Some(false) {
         problems.add(&format!("{key}.byok"), "\"deny\" needs the gateway's own `keys`");
+    }
+}
+
+fn overlay_key_header(config: &mut ProviderConfig, entry: &ProviderFile, key: &str, problems: &mut Problems) {
+    let Some(text) = &entry.key_header else { return };
+    let key = format!("{key}.key-header");
+    if config.instance.kind.key_header() == KeyHeader::None {
+        problems.add(&key, "this kind takes no keys of the gateway's");
+    }
+    match HeaderName::try_from(text.as_str()) {
+        Ok(name) if headers::may_carry_a_key(&name) => config.key_header = Some(name),
+        _ => problems.add(
+            &key,
+            format!("`{text}` is not a header that can carry a key, e.g. `api-key`"),
+        ),
     }
 }
 

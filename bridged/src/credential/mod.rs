@@ -80,7 +80,7 @@ pub(crate) fn choose(
     headers: &mut HeaderMap,
     mode: Mode,
 ) -> Result<Credential, Refusal> {
-    let own = hint_of_own(headers);
+    let own = hint_of_own(upstream, headers);
     match (upstream.byok, own) {
         (Byok::Allow | Byok::Require, Some(hint)) => Ok(Credential {
             hint,
@@ -212,8 +212,11 @@ fn out_of_keys(upstream: &Upstream, none: NoKey) -> Refusal {
     }
 }
 
-fn hint_of_own(headers: &HeaderMap) -> Option<String> {
-    let value = headers.get(X_API_KEY).or_else(|| headers.get(AUTHORIZATION))?;
+fn hint_of_own(upstream: &Upstream, headers: &HeaderMap) -> Option<String> {
+    let named = upstream.key_header.as_ref().and_then(|name| headers.get(name));
+    let value = named
+        .or_else(|| headers.get(X_API_KEY))
+        .or_else(|| headers.get(AUTHORIZATION))?;
     let text = value.to_str().unwrap_or_default().trim();
     // The scheme is no secret and says nothing of whose credential it is.
     let secret = text.split_once(' ').map_or(text, |(_, rest)| rest.trim());

@@ -127,10 +127,11 @@ impl KeyBook {
 }
 
 impl Key {
-    fn new(secret: &Secret, key_header: KeyHeader, book: &KeyBook) -> Key {
+    fn new(secret: &Secret, key_header: &KeyHeader, book: &KeyBook) -> Key {
         let header = match key_header {
             KeyHeader::Bearer => Some((AUTHORIZATION, format!("Bearer {}", secret.expose()))),
             KeyHeader::XApiKey => Some((X_API_KEY, secret.expose().to_owned())),
+            KeyHeader::Named(name) => Some((name.clone(), secret.expose().to_owned())),
             KeyHeader::None => None,
         };
         let header = header.and_then(|(name, text)| {
@@ -199,7 +200,7 @@ impl KeyPool {
     ) -> KeyPool {
         let keys = configured
             .iter()
-            .map(|key| Arc::new(Key::new(&key.secret, key_header, &book)))
+            .map(|key| Arc::new(Key::new(&key.secret, &key_header, &book)))
             .collect();
         let files = configured
             .iter()
@@ -269,7 +270,7 @@ impl KeyPool {
     }
 
     fn replace(&self, index: usize, secret: &Secret) {
-        let key = Arc::new(Key::new(secret, self.key_header, &self.book));
+        let key = Arc::new(Key::new(secret, &self.key_header, &self.book));
         tracing::info!(provider = %self.provider, hint = key.hint(), "a key was read again");
         let mut keys = self.keys.load().to_vec();
         if let Some(place) = keys.get_mut(index) {

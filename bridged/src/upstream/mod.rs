@@ -17,11 +17,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, HOST, TE};
+use http::header::{CONNECTION, HOST, HeaderName, TE};
 use http::{HeaderValue, Request, Response, Uri, Version};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
-use providers::{Instance, Scheme, Target};
+use providers::{Instance, KeyHeader, Scheme, Target};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -128,6 +128,8 @@ pub struct Upstream {
     pub byok: Byok,
     /// The gateway's own keys.
     pub(crate) keys: Arc<KeyPool>,
+    /// The header that carries keys, where it is not that of the kind.
+    pub key_header: Option<HeaderName>,
     /// Whether it relays WebSockets.
     pub websockets: bool,
     /// What is sent again.
@@ -163,7 +165,10 @@ impl Upstream {
     ) -> Upstream {
         let name: Arc<str> = Arc::from(instance.name.as_str());
         let health = shared.healths.of(&name, provider.breaker);
-        let key_header = instance.kind.key_header();
+        let key_header = match &provider.key_header {
+            Some(name) => KeyHeader::Named(name.clone()),
+            None => instance.kind.key_header(),
+        };
         let keys = KeyPool::new(name.clone(), key_header, &provider.keys, health.keys.clone());
         let Shared {
             tracker,
@@ -176,6 +181,7 @@ impl Upstream {
             instance,
             byok: provider.byok,
             keys: Arc::new(keys),
+            key_header: provider.key_header.clone(),
             websockets: provider.websockets,
             retry: provider.retry,
             fallback: provider.fallback.clone(),
