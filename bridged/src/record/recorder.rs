@@ -34,6 +34,9 @@ const REFUSALS: Caps = Caps {
 /// Longest wait for a commit before the request goes on (or is refused) without it.
 const COMMIT_WAIT: Duration = Duration::from_secs(5);
 
+/// How often a request looks whether the writer has caught up.
+const PACE: Duration = Duration::from_millis(1);
+
 /// What the writer is asked to do.
 #[derive(Debug)]
 pub enum Job {
@@ -141,6 +144,7 @@ impl Recorder {
         }
         clean::started(&mut started);
         let id = started.id;
+        self.keep_pace().await;
         let outcome = match self.queue_start(started) {
             Ok(wait) => committed_in_time(wait).await,
             Err(full) => Err(full),
@@ -152,6 +156,18 @@ impl Recorder {
         match self.config.when_full {
             WhenFull::Drop => Ok(()),
             WhenFull::Refuse => Err(error),
+        }
+    }
+
+    /// Waits while the queue is half full, so that requests that do not wait for commits come no faster than records
+    /// are written. Not for long: a store that stands still is not theirs to wait for.
+    async fn keep_pace(&self) {
+        if self.config.durability == Durability::Strict || self.gate.is_closed() {
+            return;
+        }
+        let deadline = Instant::now() + COMMIT_WAIT;
+        while self.queued() > self.queue.max_capacity() / 2 && Instant::now() < deadline {
+            tokio::time::sleep(PACE).await;
         }
     }
 

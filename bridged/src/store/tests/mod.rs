@@ -15,6 +15,7 @@ mod audits;
 mod budgets;
 mod lists;
 mod order;
+mod pace;
 mod records;
 
 use super::sql::Dialect;
