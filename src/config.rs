@@ -1,6 +1,7 @@
 //! The whole configuration of the program: one file, the environment over it, each daemon's part checked by
 //! the daemon's own crate, all problems reported together.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use bridged::config::{ConfigError, File, Problems, Source};
@@ -93,16 +94,29 @@ pub(crate) fn read(
     Ok(config)
 }
 
+const OPEN_RELAY: &str = "\"open\" lets everyone who reaches the port go anywhere: write \"authenticated\", or listen on 127.0.0.1";
+
 /// Refuses an open relay: everything else that listens asks who is there, and gateway tokens always exist.
 fn check_exposure(proxy: &proxyd::config::Config, problems: &mut Problems) {
     let reachable = std::iter::once(proxy.listen).chain(proxy.tls.as_ref().map(|tls| tls.listen));
-    let exposed = reachable.filter(|address| !address.ip().is_loopback());
-    if proxy.tunnel == TunnelPolicy::Open && exposed.count() > 0 {
-        problems.add(
-            "proxy.tunnel",
-            "\"open\" lets everyone who reaches the port go anywhere: write \"authenticated\", or listen on 127.0.0.1",
-        );
+    if is_exposed(proxy, reachable) {
+        problems.add("proxy.tunnel", OPEN_RELAY);
     }
+}
+
+/// The same for the addresses that a running proxy listens on: passed sockets may have others.
+pub(crate) fn refuse_exposure(
+    proxy: &proxyd::config::Config,
+    addresses: impl Iterator<Item = SocketAddr>,
+) -> Result<(), Failure> {
+    if is_exposed(proxy, addresses) {
+        return Err(Failure::usage(format!("proxy.tunnel: {OPEN_RELAY}")));
+    }
+    Ok(())
+}
+
+fn is_exposed(proxy: &proxyd::config::Config, mut addresses: impl Iterator<Item = SocketAddr>) -> bool {
+    proxy.tunnel == TunnelPolicy::Open && addresses.any(|address| !address.ip().is_loopback())
 }
 
 #[cfg(test)]

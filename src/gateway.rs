@@ -10,15 +10,16 @@ use bridged::clock::Clock;
 use bridged::secret::Secret;
 use bridged::store::NewToken;
 use bridged::token::{self, Role};
-use bridged::{bridge, monitor, serve};
+use bridged::{bridge, monitor};
 use certs::{Authority, Origin};
 use proxyd::{Listeners, Proxy};
-use tokio::net::TcpListener;
 
 use crate::authority;
 use crate::bundle;
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::ports::Ports;
+use crate::systemd::Sockets;
 
 /// How long requests in flight may take to end.
 const GRACE: Duration = Duration::from_secs(30);
@@ -50,8 +51,12 @@ pub(crate) struct Addresses {
 
 impl Addresses {
     fn listeners(&self) -> Listeners {
-        let plain = [self.proxy, self.bridge, self.metrics];
-        Listeners::new(plain.into_iter().chain(self.proxy_tls))
+        Listeners::new([self.bridge, self.metrics].into_iter().chain(self.of_proxy()))
+    }
+
+    /// Where the proxy listens.
+    pub(crate) fn of_proxy(&self) -> impl Iterator<Item = SocketAddr> + use<> {
+        std::iter::once(self.proxy).chain(self.proxy_tls)
     }
 }
 
@@ -65,6 +70,11 @@ pub(crate) struct CaFiles {
 impl Gateway {
     /// Starts everything; the data folder must exist.
     pub(crate) async fn start(config: Config) -> Result<Gateway, Failure> {
+        Gateway::start_on(config, Sockets::default()).await
+    }
+
+    /// Starts everything, on the sockets that were passed where there are any.
+    pub(crate) async fn start_on(config: Config, sockets: Sockets) -> Result<Gateway, Failure> {
         // Each connection takes two; the usual soft limit of 1,024 would be the first thing to run out.
         if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
             tracing::warn!(%error, "the limit of open files cannot be raised");
@@ -73,19 +83,8 @@ impl Gateway {
         let (authority, origin) = authority::load_or_create(&config, clock.now())?;
         let ca = ca_files(&config, &authority)?;
         // All ports are taken before anything is made, so that a busy one leaves nothing half started.
-        let proxy_port = listen(config.proxy.listen, "proxy.listen").await?;
-        let bridge_port = listen(config.bridge.listen, "bridge.listen").await?;
-        let metrics_port = listen(config.bridge.metrics_listen, "metrics.listen").await?;
-        let tls_port = match &config.proxy.tls {
-            Some(tls) => Some(listen(tls.listen, "proxy.tls.listen").await?),
-            None => None,
-        };
-        let addresses = Addresses {
-            proxy: local(&proxy_port)?,
-            proxy_tls: tls_port.as_ref().map(local).transpose()?,
-            bridge: local(&bridge_port)?,
-            metrics: local(&metrics_port)?,
-        };
+        let ports = Ports::open(&config, sockets).await?;
+        let addresses = ports.addresses()?;
         let public = PublicCa {
             pem: authority.certificate_pem().to_owned(),
         };
@@ -101,12 +100,12 @@ impl Gateway {
             addresses.listeners(),
         )
         .map_err(|error| Failure::because("the proxy cannot start", error))?;
-        if let Some(tls_port) = tls_port {
+        if let Some(tls_port) = ports.proxy_tls {
             app.tracker.spawn(proxy.clone().run_tls(tls_port));
         }
-        app.tracker.spawn(proxy.clone().run(proxy_port));
-        app.tracker.spawn(bridge::run(app.clone(), bridge_port));
-        app.tracker.spawn(monitor::run(app.clone(), metrics_port));
+        app.tracker.spawn(proxy.clone().run(ports.proxy));
+        app.tracker.spawn(bridge::run(app.clone(), ports.bridge));
+        app.tracker.spawn(monitor::run(app.clone(), ports.metrics));
         let is_first = made || origin == Origin::Created;
         Ok(Gateway {
             app,
@@ -157,17 +156,6 @@ fn ca_files(config: &Config, authority: &Authority) -> Result<CaFiles, Failure> 
         certificate: config.proxy.ca_cert.clone(),
         fingerprint: authority.fingerprint(),
     })
-}
-
-async fn listen(address: SocketAddr, key: &str) -> Result<TcpListener, Failure> {
-    let listener = serve::listen(address).await;
-    listener.map_err(|error| Failure::because(&format!("{key} must be changed or its port freed"), error))
-}
-
-fn local(listener: &TcpListener) -> Result<SocketAddr, Failure> {
-    listener
-        .local_addr()
-        .map_err(|error| Failure::because("a listener has no address", error))
 }
 
 /// Makes sure that the token in `path` is good, making it on the first start. True when it was made.

@@ -18,6 +18,7 @@ mod env;
 mod failure;
 mod gateway;
 mod logging;
+mod ports;
 mod probe;
 mod records;
 mod reload;
@@ -25,6 +26,7 @@ mod retention;
 mod run;
 mod running;
 mod serve;
+mod systemd;
 mod table;
 mod token;
 

@@ -14,6 +14,7 @@ use crate::cli::Globals;
 use crate::config::{self, Config};
 use crate::gateway::Gateway;
 use crate::serve::{Signal, Signals};
+use crate::systemd::{self, Moment};
 
 /// How often the file's date is looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -33,7 +34,9 @@ pub(crate) async fn until_end(gateway: &Gateway, globals: &Globals, signals: &mu
             () = file.changed() => None,
             Some(wish) = wishes.recv() => Some(wish),
         };
+        systemd::notify(Moment::Reloading);
         let outcome = reload(gateway, globals);
+        systemd::notify(Moment::Ready);
         file.note();
         if let Some(wish) = wish {
             // Whoever asked may have left.

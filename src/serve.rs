@@ -6,23 +6,27 @@ use crate::config::Config;
 use crate::failure::Failure;
 use crate::gateway::Gateway;
 use crate::running::Running;
-use crate::{config, data_dir, env, reload};
+use crate::systemd::{Moment, Sockets};
+use crate::{config, data_dir, env, reload, systemd};
 
 pub(crate) async fn run(globals: &Globals, options: &ServeOptions) -> Result<(), Failure> {
+    let sockets = Sockets::inherited()?;
     let config = config::load(globals)?;
     data_dir::make(&config.data_dir)?;
     let _lock = data_dir::lock(&config.data_dir)?;
     let data_dir = config.data_dir.clone();
     let mut signals = Signals::listen()?;
-    let gateway = Gateway::start(config.clone()).await?;
+    let gateway = Gateway::start_on(config.clone(), sockets).await?;
     greet(&gateway, &config);
     let running = Running::of(&gateway, &data_dir, false);
     let _announced = running.announce()?;
     if let Some(path) = &options.ready_file {
         running.write(path)?;
     }
+    systemd::notify(Moment::Ready);
     reload::until_end(&gateway, globals, &mut signals).await;
     signals.end_on_next();
+    systemd::notify(Moment::Stopping);
     tracing::info!("stopping: requests in flight may end; a second signal ends at once");
     gateway.stop().await;
     Ok(())

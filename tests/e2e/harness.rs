@@ -167,19 +167,22 @@ impl Gateway {
 
     /// Starts the next process on the same folder.
     pub(crate) async fn restart(&mut self) {
+        let mut command = self.command();
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        self.restart_by(command).await;
+    }
+
+    /// The same by a command that becomes the program, with arguments of the program to follow.
+    pub(crate) async fn restart_by(&mut self, mut command: Command) {
         assert!(self.running.is_none(), "one process at a time");
         self.starts += 1;
         let ready_file = self.dir.path().join(format!("ready-{}.json", self.starts));
-        let mut command = self.command();
         command.arg("--config").arg(self.configuration_file());
         if let Some(level) = self.log {
             command.args(["--log", level]);
         }
         command.arg("serve").arg("--ready-file").arg(&ready_file);
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped());
+        command.stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         self.collect_stderr(&mut child);
         let ready = self.wait_ready(&mut child, &ready_file).await;

@@ -64,6 +64,8 @@ mod semantics;
 mod shutdown;
 mod sockets;
 mod stalled;
+#[cfg(target_os = "linux")]
+mod systemd;
 mod tcp;
 mod troubles;
 mod trust;
