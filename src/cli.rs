@@ -65,7 +65,7 @@ pub(crate) enum Command {
     /// Prove that no record was changed.
     #[command(subcommand)]
     Audit(AuditCommand),
-    /// Delete what is older than [retention] allows, and free the space.
+    /// Delete what is older than the configured retention allows, and free the space.
     Vacuum,
     /// Erase every text that was recorded of a user; names, dates and counts stay.
     Erase {
