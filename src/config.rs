@@ -247,11 +247,12 @@ mod tests {
     }
 
     #[test]
-    fn the_examples_of_the_readme_are_good() {
-        let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    fn the_examples_of_the_documents_are_good() {
+        let document = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
+        let text = std::fs::read_to_string(document).unwrap();
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("login-ca.pem"), "").unwrap();
-        let examples = readme
+        let examples = text
             .split("```toml\n")
             .skip(1)
             .filter_map(|text| text.split("```").next());
