@@ -35,6 +35,24 @@ pub(crate) async fn run(mut command: Command) -> Option<Output> {
     }
 }
 
+/// Makes a trust store for Java (password `changeit`) with the gateway's CA in it; `None` where there is no keytool.
+pub(crate) async fn java_store(gateway: &Gateway, store: &Path) -> Option<()> {
+    let mut keytool = Command::new("keytool");
+    keytool.args([
+        "-importcert",
+        "-noprompt",
+        "-storepass",
+        "changeit",
+        "-alias",
+        "causeway",
+        "-file",
+    ]);
+    keytool.arg(gateway.ca_file()).arg("-keystore").arg(store);
+    let made = run(keytool).await?;
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stdout));
+    Some(())
+}
+
 /// A check that could not be made is said aloud; where all must be made, it is a failure.
 pub(crate) fn skip(why: &str) {
     assert!(

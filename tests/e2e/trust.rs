@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::cases;
-use crate::clients::run;
+use crate::clients::{java_store, run};
 use crate::fake::{FakeProvider, Offers};
 use crate::harness::{Gateway, Settings, eventually};
 
@@ -67,19 +67,9 @@ async fn java_accepts_the_certificate_from_a_store_that_keytool_made() {
     let (_fake, gateway) = started().await;
     let folder = tempfile::tempdir().unwrap();
     let store = folder.path().join("store");
-    let mut keytool = Command::new("keytool");
-    keytool.args([
-        "-importcert",
-        "-noprompt",
-        "-storepass",
-        "changeit",
-        "-alias",
-        "causeway",
-        "-file",
-    ]);
-    keytool.arg(gateway.ca_file()).arg("-keystore").arg(&store);
-    let Some(made) = run(keytool).await else { return };
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stdout));
+    let Some(()) = java_store(&gateway, &store).await else {
+        return;
+    };
     accepts(&gateway, || {
         let mut command = Command::new("java");
         command.arg(format!("-Djavax.net.ssl.trustStore={}", store.display()));

@@ -1,7 +1,7 @@
 //! Programs without an SDK: curl, Java's own HTTP client, and openssl, whose TLS is that of many others.
 
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use serde_json::{Map, Value, json};
 
@@ -113,19 +113,7 @@ async fn the_http_client_of_java_works() {
     let (fake, gateway) = started().await;
     let folder = tempfile::tempdir().unwrap();
     let store = folder.path().join("cacerts");
-    let mut keytool = Command::new("keytool");
-    keytool.args([
-        "-importcert",
-        "-noprompt",
-        "-storepass",
-        "changeit",
-        "-alias",
-        "causeway",
-        "-file",
-    ]);
-    keytool.arg(gateway.ca_file()).arg("-keystore").arg(&store);
-    let made = clients::run(keytool).await.unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stdout));
+    clients::java_store(&gateway, &store).await.unwrap();
     let api = Api::named("responses");
     let tag = "Java HTTP client proxy";
     let mut scenarios = Map::new();
