@@ -51,7 +51,7 @@ fn spoken(dialect: Dialect, step: &str) -> String {
 
 /// The steps from an empty database to the present one. `NUMBERED KEY` counts by itself; a `CLUSTERED` table
 /// lies in the order of its key where the database can do that.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     "
 CREATE TABLE label (
     id NUMBERED KEY,
@@ -228,5 +228,29 @@ CREATE TABLE budget (
 ) CLUSTERED;
 CREATE INDEX budget_changed ON budget (changed_at);
 ALTER TABLE token ADD COLUMN used_at BIGINT;
+",
+    "
+CREATE TABLE usage_day (
+    day INTEGER NOT NULL,
+    who INTEGER NOT NULL,
+    combo INTEGER NOT NULL,
+    interceptions BIGINT NOT NULL,
+    completed BIGINT NOT NULL,
+    failed BIGINT NOT NULL,
+    refused BIGINT NOT NULL,
+    aborted BIGINT NOT NULL,
+    prompts BIGINT NOT NULL,
+    tool_calls BIGINT NOT NULL,
+    input BIGINT NOT NULL,
+    output BIGINT NOT NULL,
+    cache_read BIGINT NOT NULL,
+    cache_write BIGINT NOT NULL,
+    reasoning BIGINT NOT NULL,
+    cost_micros BIGINT,
+    unmetered BIGINT NOT NULL,
+    unpriced BIGINT NOT NULL,
+    PRIMARY KEY (day, who, combo)
+) CLUSTERED;
+CREATE INDEX usage_day_of_user ON usage_day (who, day, combo);
 ",
 ];

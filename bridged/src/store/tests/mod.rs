@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 mod audits;
 mod budgets;
+mod days;
 mod lists;
 mod order;
 mod pace;
@@ -124,6 +125,9 @@ on_both! {
         pages_neither_skip_nor_repeat
         filters_hold_together
         every_list_is_read_by_an_index
+    ;
+    days:
+        days_are_summed_up_as_a_scan_would
     ;
     budgets:
         sums_of_budgets_add_up_over_processes

@@ -170,6 +170,7 @@ pub(super) async fn an_end_from_a_process_thought_dead_counts(home: Home) {
     assert_eq!((row.outcome, row.error_kind), (Some("completed"), None));
     let (sessions, _) = fixture.store.sessions(Filter::default(), PAGE).await.unwrap();
     assert_eq!(sessions[0].usage.input, 10);
+    assert_eq!(super::days::are_right(&fixture.store).await, 1);
 }
 
 pub(super) async fn a_clock_that_steps_back_confuses_nobody(home: Home) {
@@ -253,5 +254,6 @@ pub(super) async fn sums_do_not_depend_on_the_order_of_events(home: Home) {
         sums.push(counts.map(|name| shown[name].clone()));
     }
     assert!(sums.iter().all(|sum| *sum == sums[0]), "{sums:?}");
+    assert_eq!(super::days::are_right(&store).await, 4);
     assert_eq!(faults(&store, Vec::new()).await, []);
 }

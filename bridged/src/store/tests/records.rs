@@ -121,6 +121,7 @@ pub(super) async fn a_call_that_was_answered_elsewhere_is_recorded_there(home: H
     let (sessions, _) = fixture.store.sessions(filter, PAGE).await.unwrap();
     assert_eq!((rows.len(), sessions.len()), (1, 1));
     assert_eq!(sessions[0].providers, ["backup", "openai"]);
+    assert_eq!(super::days::are_right(&fixture.store).await, 1);
     assert_eq!(faults(&fixture.store, Vec::new()).await, []);
 }
 

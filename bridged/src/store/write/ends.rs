@@ -3,7 +3,7 @@
 use providers::Usage;
 
 use super::Memory;
-use crate::record::Ended;
+use crate::record::{Ended, Outcome};
 use crate::store::StoreError;
 use crate::store::sql::{Batch, Database, Sort, Value};
 
@@ -185,6 +185,24 @@ const INSERT_OUTPUT: Batch = Batch {
 /// A count of tokens as an upstream reports it: whatever that is, sessions' sums of it stay whole numbers.
 pub(crate) fn tokens(count: u64) -> i64 {
     i64::try_from(count.min(1 << 40)).unwrap_or(0)
+}
+
+/// The counts of a usage: input, output, read from the cache, written to it, reasoning.
+pub(super) fn counts(usage: &Usage) -> [i64; 5] {
+    [
+        usage.input,
+        usage.output,
+        usage.cache_read,
+        usage.cache_write,
+        usage.reasoning,
+    ]
+    .map(tokens)
+}
+
+/// Whether it was answered, and nobody said with how many tokens.
+pub(super) fn is_unmetered(ended: &Ended) -> bool {
+    let usage = ended.facts.as_ref().and_then(|facts| facts.usage.as_ref());
+    usage.is_none() && matches!(ended.outcome, Outcome::Completed | Outcome::Aborted)
 }
 
 /// The other counts of a usage, as JSON.

@@ -6,6 +6,7 @@
 //! waits in `early_end`. What the batch does to a table is gathered first and then done by few statements, with
 //! the rows in an order that is the same everywhere, so that several gateways do not wait for each other in turns.
 
+mod days;
 mod ends;
 mod moved;
 mod sessions;
@@ -100,6 +101,9 @@ fn waves(events: &[Event]) -> Vec<&[Event]> {
 struct Known {
     who: i64,
     session: String,
+    combo: i64,
+    started_at: i64,
+    has_prompt: bool,
     /// Open, or given up.
     is_open: bool,
     /// Ended by somebody who thought that its process was dead.
@@ -150,6 +154,9 @@ fn write_wave(database: &mut dyn Database, memory: &mut Memory, events: &[Event]
         let open = Known {
             who: begun.who,
             session: begun.session.clone(),
+            combo: memory.words.combo(begun.started),
+            started_at: begun.started.started_at.0,
+            has_prompt: begun.started.prompt.is_some(),
             is_open: true,
             is_given_up: false,
         };
@@ -163,14 +170,16 @@ fn write_wave(database: &mut dyn Database, memory: &mut Memory, events: &[Event]
     let sessions = deltas.write(database)?;
     starts::insert(database, memory, &begun, &sessions)?;
     ends::write(database, memory, &ends)?;
-    moved::write(database, memory, &ends)?;
+    let moved = moved::write(database, memory, &ends)?;
+    days::write(database, &ends, &known, &moved)?;
     link(database, memory, &starts, &ends)
 }
 
 const KNOWN: Batch = Batch {
     columns: &[("id", Sort::Blob)],
-    body: "SELECT i.id, i.who, s.id, i.outcome, i.error_kind FROM batch
-        CROSS JOIN interception i JOIN session s ON s.seq = i.session WHERE i.id = batch.id",
+    body: "SELECT i.id, i.who, s.id, i.combo, i.started_at,
+            (SELECT count(*) FROM prompt p WHERE p.interception = i.id), i.outcome, i.error_kind
+        FROM batch CROSS JOIN interception i JOIN session s ON s.seq = i.session WHERE i.id = batch.id",
 };
 
 fn known(database: &mut dyn Database, events: &[Event]) -> Result<HashMap<Uuid, Known>, StoreError> {
@@ -188,11 +197,15 @@ fn known(database: &mut dyn Database, events: &[Event]) -> Result<HashMap<Uuid, 
 fn read_known(row: Row) -> Result<(Uuid, Known), StoreError> {
     let mut row = row.read();
     let (id, who, session) = (row.id()?, row.int()?, row.text()?);
+    let (combo, started_at, has_prompt) = (row.int()?, row.int()?, row.truth()?);
     let (outcome, error) = (row.code()?, row.optional_text()?);
     let is_given_up = outcome == Some(Outcome::Aborted.code()) && error.as_deref() == Some(GATEWAY_STOPPED);
     let known = Known {
         who,
         session,
+        combo,
+        started_at,
+        has_prompt,
         is_open: outcome.is_none() || is_given_up,
         is_given_up,
     };

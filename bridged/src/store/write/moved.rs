@@ -31,18 +31,18 @@ const ADD_COMBO: Batch = Batch {
         ON CONFLICT (session, combo) DO NOTHING",
 };
 
-/// Names those who answered.
+/// Names those who answered; returns the combos that interceptions are listed under from now on.
 pub(super) fn write(
     database: &mut dyn Database,
     memory: &mut Memory,
     ends: &[&Ended],
-) -> Result<(), StoreError> {
+) -> Result<HashMap<Uuid, i64>, StoreError> {
     let moved: HashMap<Uuid, &Answerer> = ends
         .iter()
         .filter_map(|ended| Some((ended.id, ended.answerer.as_ref()?)))
         .collect();
     if moved.is_empty() {
-        return Ok(());
+        return Ok(HashMap::new());
     }
     let mut combos: Vec<(Uuid, Combo, &Answerer)> = Vec::new();
     let ids = moved.keys().map(|id| vec![(*id).into()]).collect();
@@ -74,5 +74,6 @@ pub(super) fn write(
         .iter()
         .map(|(id, combo, _)| vec![(*id).into(), number(combo).into()])
         .collect();
-    database.batch(&ADD_COMBO, rows).map(drop)
+    database.batch(&ADD_COMBO, rows)?;
+    Ok(combos.iter().map(|(id, combo, _)| (*id, number(combo))).collect())
 }

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 
 use uuid::Uuid;
 
-use super::ends::tokens;
-use crate::record::{Ended, Outcome, Started};
+use super::ends::{counts, is_unmetered};
+use crate::record::{Ended, Started};
 use crate::store::StoreError;
 use crate::store::sql::{Batch, Database, Sort, Value};
 
@@ -70,8 +70,7 @@ impl Deltas {
     pub(super) fn end(&mut self, who: i64, session: &str, ended: &Ended, again: bool) {
         let delta = self.0.entry((session.to_owned(), who)).or_default();
         let usage = ended.facts.as_ref().and_then(|facts| facts.usage.as_ref());
-        let answered = matches!(ended.outcome, Outcome::Completed | Outcome::Aborted);
-        delta.unmetered += i64::from(usage.is_none() && answered) - i64::from(again);
+        delta.unmetered += i64::from(is_unmetered(ended)) - i64::from(again);
         delta.unpriced += i64::from(usage.is_some() && ended.cost_micros.is_none());
         if let Some(cost) = ended.cost_micros {
             delta.cost_micros = Some(delta.cost_micros.unwrap_or(0).saturating_add(cost));
@@ -79,15 +78,8 @@ impl Deltas {
         let Some(facts) = &ended.facts else { return };
         delta.tool_calls += i64::try_from(facts.tool_calls.len()).unwrap_or(0);
         let Some(usage) = usage else { return };
-        let counts = [
-            usage.input,
-            usage.output,
-            usage.cache_read,
-            usage.cache_write,
-            usage.reasoning,
-        ];
-        for (sum, count) in delta.tokens.iter_mut().zip(counts) {
-            *sum = sum.saturating_add(tokens(count));
+        for (sum, count) in delta.tokens.iter_mut().zip(counts(usage)) {
+            *sum = sum.saturating_add(count);
         }
     }
 
