@@ -7,6 +7,8 @@ use bridged::record::{CredentialKind, Ended, Mode, Outcome, Started};
 use providers::{Api, ReplyFacts, ToolCall, ToolKind, Usage, UsageSource};
 use uuid::Uuid;
 
+use crate::words::Vocabulary;
+
 const USERS: u64 = 40;
 const MODELS: u64 = 30;
 const CLIENTS: [&str; 12] = [
@@ -31,57 +33,6 @@ const PROVIDERS: [&str; 6] = [
     "anthropic",
     "local",
 ];
-const WORDS: [&str; 48] = [
-    "the",
-    "function",
-    "returns",
-    "error",
-    "when",
-    "config",
-    "is",
-    "missing",
-    "please",
-    "add",
-    "a",
-    "test",
-    "that",
-    "checks",
-    "parser",
-    "handles",
-    "empty",
-    "input",
-    "and",
-    "rename",
-    "module",
-    "to",
-    "match",
-    "async",
-    "runtime",
-    "panics",
-    "under",
-    "load",
-    "see",
-    "stack",
-    "trace",
-    "below",
-    "why",
-    "does",
-    "this",
-    "loop",
-    "never",
-    "end",
-    "fix",
-    "type",
-    "mismatch",
-    "in",
-    "handler",
-    "refactor",
-    "without",
-    "changing",
-    "behaviour",
-    "request",
-];
-
 pub(crate) fn user(number: u64) -> String {
     format!("user{:02}@example.org", number % USERS)
 }
@@ -104,6 +55,7 @@ pub(crate) struct Maker {
     made: u64,
     /// The date of the next one, in microseconds.
     date: i64,
+    words: Vocabulary,
 }
 
 impl Maker {
@@ -113,6 +65,7 @@ impl Maker {
             random: 0x9E37_79B9_7F4A_7C15,
             made: 0,
             date: 1_795_000_000_000_000 - 10_000_000 * i64::try_from(rows).unwrap(),
+            words: Vocabulary::new(),
         }
     }
 
@@ -206,9 +159,16 @@ impl Maker {
     }
 
     fn text(&mut self, length: usize) -> String {
-        let mut text = String::with_capacity(length + 16);
+        let mut text = String::with_capacity(length + 32);
         while text.len() < length {
-            text.push_str(WORDS[self.random(WORDS.len() as u64) as usize]);
+            let draw = self.random(u64::MAX);
+            text.push_str(self.words.drawn(draw));
+            // One in twelve is a name as programs have them; most of these are rare.
+            if draw >> 32 & 0xfff < 0x155 {
+                let second = self.random(u64::MAX);
+                text.push('_');
+                text.push_str(self.words.drawn(second));
+            }
             text.push(' ');
         }
         text

@@ -1,8 +1,9 @@
 //! How fast are records written, and how fast is a page of them read when there are a million?
 //!
 //! Fills a database through the writer, as requests do (strict durability), with 0.7 sessions an interception, 40
-//! users, 30 models and 12 clients, prompts of 2 KiB; then asks for pages as the API does. Prints interceptions a
-//! second, bytes an interception, the wait for one commit, and the median and 95th percentile of each question.
+//! users, 30 models and 12 clients, prompts of 2 KiB of 20,000 made-up words; then asks for pages as the API does.
+//! Prints interceptions a second, bytes an interception, the wait for one commit, and the median and 95th percentile
+//! of each question.
 //! `cargo bench --bench store`; `CAUSEWAY_BENCH_ROWS=10000000` for more, `CAUSEWAY_BENCH_STORE=postgres` for a server
 //! that the bench starts itself.
 
@@ -16,6 +17,7 @@
 mod made;
 #[path = "../../tests/support/postgres.rs"]
 mod postgres;
+mod words;
 
 use std::time::{Duration, Instant};
 
