@@ -4,6 +4,8 @@
 //! hold together for one request: a session is found by them if one of its requests has them all. Cursors are opaque
 //! to clients: the sort key of the last row, in hexadecimal.
 
+use uuid::Uuid;
+
 use super::sql::{Dialect, Value};
 use crate::clock::Micros;
 use crate::record::Outcome;
@@ -94,6 +96,12 @@ impl std::fmt::Display for Cursor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:016x}{:016x}", self.0, self.1)
     }
+}
+
+/// The smallest id that an interception of this date can have.
+pub(super) fn first_id(at: Micros) -> Uuid {
+    let millis = u128::try_from(at.0 / 1_000).unwrap_or(0);
+    Uuid::from_u128(millis << 80)
 }
 
 /// A question in the making: the values bound to its `?1`, `?2` … and the conditions that name them.

@@ -75,7 +75,7 @@ pub(super) fn dead(
     }
     let sql = format!(
         "SELECT p.id FROM instance p WHERE p.id <> ?1 AND (p.name IN ({marks}) OR ?2 = 1 AND p.lease_until < {now})
-         AND EXISTS (SELECT 1 FROM interception i WHERE i.instance = p.id AND i.outcome IS NULL)"
+         AND EXISTS (SELECT 1 FROM open o WHERE o.instance = p.id)"
     );
     let rows = database.query(&sql, &values)?;
     rows.into_iter().map(super::sql::Row::int).collect()
@@ -87,7 +87,7 @@ pub(super) fn left_open(
     instance: i64,
     most: usize,
 ) -> Result<Vec<Uuid>, StoreError> {
-    let sql = "SELECT id FROM interception WHERE instance = ?1 AND outcome IS NULL ORDER BY id LIMIT ?2";
+    let sql = "SELECT id FROM open WHERE instance = ?1 ORDER BY id LIMIT ?2";
     let rows = database.query(sql, &[instance.into(), (most as u64).into()])?;
     rows.into_iter().map(|row| row.read().id()).collect()
 }

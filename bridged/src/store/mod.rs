@@ -66,6 +66,9 @@ pub enum StoreError {
         /// The newest schema known here.
         known: i64,
     },
+    /// A build before the first release has written the database.
+    #[error("the record store was written before the first release")]
+    Old,
     /// Somebody else has written under this process's name.
     #[error("the chain of records was continued by somebody else")]
     Forked,
@@ -101,7 +104,10 @@ impl StoreError {
                     .iter()
                     .any(|class| code.code().starts_with(class))
             }),
-            StoreError::Unreadable | StoreError::Newer { .. } | StoreError::NoRandomness => false,
+            StoreError::Unreadable
+            | StoreError::Newer { .. }
+            | StoreError::Old
+            | StoreError::NoRandomness => false,
         }
     }
 }
@@ -132,11 +138,11 @@ pub enum OpenError {
         /// The database.
         path: PathBuf,
     },
-    /// A build before the first release has written the file.
-    #[error("{} was written before the first release: move it away", path.display())]
+    /// A build before the first release has written the database.
+    #[error("{store} was written before the first release: move it away")]
     Old {
         /// The database.
-        path: PathBuf,
+        store: String,
     },
     /// A newer release has written the database.
     #[error("{store} was written by a newer release (schema {found}, known up to {known})")]
@@ -160,6 +166,7 @@ impl OpenError {
     fn migrating(store: String, error: StoreError) -> OpenError {
         match error {
             StoreError::Newer { found, known } => OpenError::Newer { store, found, known },
+            StoreError::Old => OpenError::Old { store },
             source => OpenError::Store { store, source },
         }
     }

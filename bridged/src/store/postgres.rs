@@ -17,7 +17,7 @@ use tokio_postgres::{Client, Config, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::schema;
-use super::sql::{Batch, BatchTexts, Database, Dialect, Row, Sort, Value, transaction};
+use super::sql::{Batch, BatchTexts, Change, Database, Dialect, Row, Sort, Value, transaction};
 use super::{OpenError, StoreError};
 use crate::config::Durability;
 
@@ -179,6 +179,23 @@ impl Postgres {
         Ok(made)
     }
 
+    /// Runs a statement whose values are the columns of `rows`.
+    fn run_all(
+        &mut self,
+        sql: &str,
+        width: usize,
+        rows: Vec<Vec<Value<'_>>>,
+    ) -> Result<Vec<Row>, StoreError> {
+        let mut columns: Vec<Vec<Value<'_>>> = (0..width).map(|_| Vec::with_capacity(rows.len())).collect();
+        for row in rows {
+            for (column, value) in columns.iter_mut().zip(row) {
+                column.push(value);
+            }
+        }
+        let values: Vec<&(dyn ToSql + Sync)> = columns.iter().map(|column| column as _).collect();
+        self.rows(sql, &values)
+    }
+
     fn rows(&mut self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, StoreError> {
         let statement = self.statement(sql)?;
         let rows = self.wait(self.limit, async |client| client.query(&statement, values).await)?;
@@ -192,6 +209,20 @@ impl Postgres {
             .map(|row| row.map(Row))
             .collect()
     }
+}
+
+/// The query of rows that come as one array a column.
+fn unnested<'c>(columns: impl Iterator<Item = &'c (&'static str, Sort)>) -> String {
+    let array = |(n, (_, sort)): (usize, &(_, Sort))| {
+        let sort = match sort {
+            Sort::Int => "BIGINT",
+            Sort::Text => "TEXT",
+            Sort::Blob => "BYTEA",
+        };
+        format!("?{}::{sort}[]", n + 1)
+    };
+    let arrays: Vec<String> = columns.enumerate().map(array).collect();
+    format!("SELECT * FROM unnest({})", arrays.join(", "))
 }
 
 /// `?1` as PostgreSQL has it: `$1`. There are no question marks in the store's SQL otherwise.
@@ -245,30 +276,20 @@ impl Database for Postgres {
         if rows.is_empty() {
             return Ok(Vec::new());
         }
-        let text = self.texts.of(batch, || {
-            let array = |(n, (_, sort)): (usize, &(_, Sort))| {
-                let sort = match sort {
-                    Sort::Int => "BIGINT",
-                    Sort::Text => "TEXT",
-                    Sort::Blob => "BYTEA",
-                };
-                format!("?{}::{sort}[]", n + 1)
-            };
-            let arrays: Vec<String> = batch.columns.iter().enumerate().map(array).collect();
-            format!("SELECT * FROM unnest({})", arrays.join(", "))
-        });
-        let mut columns: Vec<Vec<Value<'_>>> = batch
-            .columns
-            .iter()
-            .map(|_| Vec::with_capacity(rows.len()))
-            .collect();
-        for row in rows {
-            for (column, value) in columns.iter_mut().zip(row) {
-                column.push(value);
-            }
+        let text = self
+            .texts
+            .of(batch, || batch.sql(&unnested(batch.columns.iter())));
+        self.run_all(&text, batch.columns.len(), rows)
+    }
+
+    fn change(&mut self, change: &'static Change, rows: Vec<Vec<Value<'_>>>) -> Result<Vec<Row>, StoreError> {
+        if rows.is_empty() {
+            return Ok(Vec::new());
         }
-        let values: Vec<&(dyn ToSql + Sync)> = columns.iter().map(|column| column as _).collect();
-        self.rows(&text, &values)
+        let text = self
+            .texts
+            .of(change, || change.for_all(&unnested(change.columns())));
+        self.run_all(&text, change.columns().count(), rows)
     }
 
     fn is_usable(&self) -> bool {

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::content::{Content, Digest};
-use super::filter::{Cursor, Filter, Page, Parts, Question, Status};
+use super::filter::{Cursor, Filter, Page, Parts, Question, Status, first_id};
 use super::rows::{Digests, InterceptionRow, ThoughtRow, ToolCallRow, UsageRow};
 use super::sql::{Batch, Columns, Database, Dialect, Row, Sort};
 use super::{Store, StoreError};
@@ -77,31 +77,124 @@ pub(super) fn by_ids(database: &mut dyn Database, ids: &[Uuid]) -> Result<Vec<In
 /// The query of the ids of a page.
 pub(super) fn page_of(dialect: Dialect, filter: &Filter, page: Page) -> (String, Question) {
     let mut question = Question::default();
-    let mut parts = if filter.session.is_empty() {
-        Parts::by_user_and_combo(&mut question, filter)
-    } else {
-        of_sessions(&mut question, filter)
-    };
-    parts.row.extend(state_of(filter));
+    let limit = question.bind(page.rows_read());
+    let mut lists: Vec<String> = lists(filter)
+        .into_iter()
+        .map(|list| list.query(dialect, &mut question, filter, page, &limit))
+        .collect();
+    if lists.len() == 1 {
+        return (lists.pop().unwrap_or_default(), question);
+    }
+    let parts: Vec<String> = lists
+        .into_iter()
+        .map(|list| format!("SELECT id FROM ({list}) part"))
+        .collect();
+    let sql = format!("{} ORDER BY id DESC LIMIT {limit}", parts.join(" UNION ALL "));
+    (sql, question)
+}
+
+/// A table that lists interceptions, and which of them.
+struct List {
+    table: &'static str,
+    outcomes: Vec<Outcome>,
+}
+
+/// Where interceptions of the filter's states are listed. The few that are open or did not complete have lists of
+/// their own; the many that did are told apart one by one, and so are those of a session.
+fn lists(filter: &Filter) -> Vec<List> {
+    let list = |table, outcomes| List { table, outcomes };
+    let mut outcomes: Vec<Outcome> = Vec::new();
+    for status in &filter.status {
+        if let Status::Ended(outcome) = status
+            && !outcomes.contains(outcome)
+        {
+            outcomes.push(*outcome);
+        }
+    }
+    if filter.status.is_empty() || !filter.session.is_empty() {
+        return vec![list("interception", outcomes)];
+    }
+    let mut lists = Vec::new();
+    let (usual, unusual): (Vec<_>, Vec<_>) = outcomes
+        .into_iter()
+        .partition(|outcome| *outcome == Outcome::Completed);
+    if filter.status.contains(&Status::InFlight) {
+        lists.push(list("open", Vec::new()));
+    }
+    if !unusual.is_empty() {
+        lists.push(list("unusual", unusual));
+    }
+    if !usual.is_empty() {
+        lists.push(list("interception", usual));
+    }
+    lists
+}
+
+impl List {
+    /// The query of the latest ids in this list.
+    fn query(
+        &self,
+        dialect: Dialect,
+        question: &mut Question,
+        filter: &Filter,
+        page: Page,
+        limit: &str,
+    ) -> String {
+        let mut parts = if filter.session.is_empty() {
+            Parts::by_user_and_combo(question, filter)
+        } else {
+            of_sessions(question, filter)
+        };
+        let codes: Vec<String> = self
+            .outcomes
+            .iter()
+            .map(|outcome| outcome.code().to_string())
+            .collect();
+        if self.table == "unusual" {
+            let which = format!("o.code IN ({}) AND i.outcome = o.code", codes.join(", "));
+            parts.look_up(OUTCOMES, [which], "x.outcome = o.code");
+        } else if !filter.status.is_empty() && self.table == "interception" {
+            parts.row.push(state_of(filter, &codes));
+        }
+        parts.row.extend(dates(question, filter));
+        if let Some(Cursor(high, low)) = page.cursor {
+            let last = question.bind(Uuid::from_u64_pair(high, low));
+            parts.row.push(format!("x.id < {last}"));
+        }
+        parts.query(dialect, self.table, "id", &["id"], limit)
+    }
+}
+
+/// What is in the list of what did not complete, so that rows of each are looked up in their order.
+const OUTCOMES: &str = "(SELECT 2 AS code UNION ALL SELECT 3 UNION ALL SELECT 4) o";
+
+/// Ids are made when requests begin, by the same clock, give or take this.
+const SKEW: i64 = 86_400_000_000;
+
+/// The filter's dates: exactly by the row, and by its id, so that what is far off is not even read.
+fn dates(question: &mut Question, filter: &Filter) -> Vec<String> {
+    let mut conditions = Vec::new();
     if let Some(after) = filter.after {
-        parts
-            .row
-            .push(format!("x.started_at >= {}", question.bind(after.0)));
+        let id = question.bind(first_id(Micros(after.0.saturating_sub(SKEW))));
+        let after = question.bind(after.0);
+        conditions.push(format!("x.id >= {id} AND x.started_at >= {after}"));
     }
     if let Some(before) = filter.before {
-        parts
-            .row
-            .push(format!("x.started_at < {}", question.bind(before.0)));
+        let id = question.bind(first_id(Micros(before.0.saturating_add(SKEW))));
+        let before = question.bind(before.0);
+        conditions.push(format!("x.id < {id} AND x.started_at < {before}"));
     }
-    if let Some(Cursor(high, low)) = page.cursor {
-        let last = question.bind(Uuid::from_u64_pair(high, low));
-        parts.row.push(format!("x.id < {last}"));
+    conditions
+}
+
+/// Asks of each row whether its reply has one of these outcomes, or is still to come where that is wanted.
+fn state_of(filter: &Filter, codes: &[String]) -> String {
+    let reply = "(SELECT r.outcome FROM reply r WHERE r.interception = x.id)";
+    let mut codes = codes.to_vec();
+    if filter.status.contains(&Status::InFlight) && !filter.session.is_empty() {
+        codes.push("0".to_owned());
     }
-    let limit = question.bind(page.rows_read());
-    (
-        parts.query(dialect, "interception", "id", &["id"], &limit),
-        question,
-    )
+    format!("coalesce({reply}, 0) IN ({})", codes.join(", "))
 }
 
 fn of_sessions(question: &mut Question, filter: &Filter) -> Parts {
@@ -119,35 +212,19 @@ fn of_sessions(question: &mut Question, filter: &Filter) -> Parts {
     parts
 }
 
-fn state_of(filter: &Filter) -> Option<String> {
-    let state = |status: &Status| match status {
-        Status::InFlight => "x.outcome IS NULL".to_owned(),
-        Status::Ended(outcome) => format!("x.outcome = {}", outcome.code()),
-    };
-    let states: Vec<String> = filter.status.iter().map(state).collect();
-    if states.is_empty() {
-        return None;
-    }
-    let completed = Status::Ended(Outcome::Completed);
-    // Said aloud, so that the index of what is not completed can be used.
-    let unusual = if filter.status.contains(&completed) {
-        ""
-    } else {
-        " AND (x.outcome IS NULL OR x.outcome <> 1)"
-    };
-    Some(format!("({}){unusual}", states.join(" OR ")))
-}
-
 const COLUMNS: &str = "
     i.id, i.request_id, i.connect_id, (SELECT text FROM label WHERE id = i.who),
     (SELECT text FROM label WHERE id = o.provider), (SELECT text FROM label WHERE id = o.kind), i.api,
-    (SELECT text FROM label WHERE id = o.model), (SELECT text FROM label WHERE id = i.model_answered),
+    (SELECT text FROM label WHERE id = o.model), (SELECT text FROM label WHERE id = r.model_answered),
     (SELECT text FROM label WHERE id = o.client), (SELECT text FROM label WHERE id = i.client_version),
     (SELECT text FROM label WHERE id = i.user_agent), s.id, i.thread_root, i.thread_parent,
-    i.agent_id, i.parent_agent_id, i.mode, i.credential, i.credential_hint, i.status, i.outcome, i.error_kind, i.error_message, i.started_at,
-    i.first_token_at, i.ended_at, i.overhead_us, i.request_bytes, i.response_bytes, i.stream,
-    (SELECT text FROM label WHERE id = i.finish_reason), i.response_id, i.retries, p.body, p.truncated, t.body,
-    (SELECT l.text FROM combo a JOIN label l ON l.id = a.provider WHERE a.id = i.asked_combo), i.asked_hint";
+    i.agent_id, i.parent_agent_id, i.mode, i.credential, (SELECT text FROM label WHERE id = i.credential_hint),
+    r.status, r.outcome, r.error_kind, r.error_message, i.started_at, r.first_token_at, r.ended_at, r.overhead_us,
+    i.request_bytes, r.response_bytes, i.stream, (SELECT text FROM label WHERE id = r.finish_reason), r.response_id,
+    r.retries, p.body, p.truncated, t.body,
+    (SELECT l.text FROM combo a JOIN label l ON l.id = a.provider WHERE a.id = i.asked_combo),
+    (SELECT text FROM label WHERE id = i.asked_hint),
+    r.usage_source, r.input, r.output, r.cache_read, r.cache_write, r.reasoning, r.extra, r.cost_micros";
 
 /// The interceptions whose ids `ids` asks for, latest first.
 fn select(
@@ -158,6 +235,7 @@ fn select(
     let sql = format!(
         "SELECT {COLUMNS} FROM ({ids}) page CROSS JOIN interception i
          JOIN session s ON s.seq = i.session JOIN combo o ON o.id = i.combo
+         LEFT JOIN reply r ON r.interception = i.id
          LEFT JOIN prompt p ON p.interception = i.id LEFT JOIN output t ON t.interception = i.id
          WHERE i.id = page.id ORDER BY i.id DESC"
     );
@@ -257,6 +335,7 @@ fn read_reply(read: &mut InterceptionRow, row: &mut Columns) -> Result<(), Store
     let provider = row.optional_text()?;
     let hint = row.optional_text()?;
     read.asked = provider.map(|provider| (provider, hint.unwrap_or_default()));
+    read.read_usage(row)?;
     if let Some(body) = prompt {
         (read.prompt, read.digests.prompt) = read.open(&body).map(|(text, digest)| (text, Some(digest)))?;
     }
@@ -277,12 +356,6 @@ impl InterceptionRow {
     }
 }
 
-const USAGE: Batch = Batch {
-    columns: &[("id", Sort::Blob)],
-    body: "SELECT u.interception, u.input, u.output, u.cache_read, u.cache_write, u.reasoning, u.extra, u.source,
-            u.cost_micros
-        FROM batch CROSS JOIN usage u WHERE u.interception = batch.id ORDER BY u.interception, u.n",
-};
 const CALLS: Batch = Batch {
     columns: &[("id", Sort::Blob)],
     body: "SELECT t.interception, t.id, l.text, t.kind, t.body, t.truncated, t.result
@@ -298,23 +371,9 @@ const THOUGHTS: Batch = Batch {
 /// Reads what hangs on interceptions.
 fn nest(database: &mut dyn Database, rows: &mut [InterceptionRow]) -> Result<(), StoreError> {
     let ids = |rows: &[InterceptionRow]| rows.iter().map(|row| vec![row.id.into()]).collect();
-    let usage = database.batch(&USAGE, ids(rows))?;
     let calls = database.batch(&CALLS, ids(rows))?;
     let thoughts = database.batch(&THOUGHTS, ids(rows))?;
     let mut places: HashMap<Uuid, &mut InterceptionRow> = rows.iter_mut().map(|row| (row.id, row)).collect();
-    for found in usage {
-        let mut found = found.read();
-        if let Some(row) = places.get_mut(&found.id()?) {
-            row.usage.push(read_usage(&mut found)?);
-        }
-    }
-    for row in places.values_mut() {
-        let asked = row
-            .outcome
-            .is_some_and(|outcome| outcome != Outcome::Refused.as_str());
-        let source = row.usage.first().map(|usage| usage.source);
-        row.usage_source = asked.then(|| source.unwrap_or(UsageSource::Unknown.as_str()));
-    }
     for found in calls {
         let mut found = found.read();
         if let Some(row) = places.get_mut(&found.id()?) {
@@ -330,25 +389,32 @@ fn nest(database: &mut dyn Database, rows: &mut [InterceptionRow]) -> Result<(),
     Ok(())
 }
 
-fn read_usage(row: &mut Columns) -> Result<UsageRow, StoreError> {
-    Ok(UsageRow {
-        input: row.int()?,
-        output: row.int()?,
-        cache_read: row.int()?,
-        cache_write: row.int()?,
-        reasoning: row.int()?,
-        extra: row
-            .optional_text()?
-            .and_then(|text| RawValue::from_string(text).ok()),
-        source: row
-            .code()?
-            .and_then(UsageSource::from_code)
-            .map_or("unknown", UsageSource::as_str),
-        cost_micros: row.optional_int()?,
-    })
-}
-
 impl InterceptionRow {
+    fn read_usage(&mut self, row: &mut Columns) -> Result<(), StoreError> {
+        let source = row.code()?.and_then(UsageSource::from_code);
+        let mut count = || Ok::<_, StoreError>(row.optional_int()?.unwrap_or(0));
+        let usage = UsageRow {
+            input: count()?,
+            output: count()?,
+            cache_read: count()?,
+            cache_write: count()?,
+            reasoning: count()?,
+            extra: row
+                .optional_text()?
+                .and_then(|text| RawValue::from_string(text).ok()),
+            source: source.map_or("unknown", UsageSource::as_str),
+            cost_micros: row.optional_int()?,
+        };
+        let was_asked = self
+            .outcome
+            .is_some_and(|outcome| outcome != Outcome::Refused.as_str());
+        self.usage_source = was_asked.then_some(usage.source);
+        if source.is_some() {
+            self.usage.push(usage);
+        }
+        Ok(())
+    }
+
     fn read_call(&mut self, row: &mut Columns) -> Result<(), StoreError> {
         let (id, name) = (row.text()?, row.text()?);
         let kind = row.code()?.and_then(ToolKind::from_code);

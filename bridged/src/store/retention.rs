@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::content::{self, sha256};
+use super::filter::first_id;
 use super::sql::{Batch, Database, Sort, transaction};
 use super::write::{self, Memory};
 use super::{Store, StoreError, lease};
@@ -152,12 +153,6 @@ impl CleanUp {
     }
 }
 
-/// The smallest id that an interception of this date can have.
-fn first_id(at: Micros) -> Uuid {
-    let millis = u128::try_from(at.0 / 1_000).unwrap_or(0);
-    Uuid::from_u128(millis << 80)
-}
-
 /// The next id.
 fn after(id: Uuid) -> Uuid {
     Uuid::from_u128(id.as_u128().saturating_add(1))
@@ -267,8 +262,14 @@ fn delete_before(database: &mut dyn Database, before: Uuid) -> Result<u64, Store
         let sql = format!("DELETE FROM {table} WHERE interception <= ?1");
         database.execute(&sql, &[last.into()])?;
     }
-    database.execute("DELETE FROM usage WHERE interception <= ?1", &[last.into()])?;
-    database.execute("DELETE FROM early_end WHERE id <= ?1", &[last.into()])?;
+    for sql in [
+        "DELETE FROM reply WHERE interception <= ?1",
+        "DELETE FROM unusual WHERE outcome IN (2, 3, 4) AND id <= ?1",
+        "DELETE FROM open WHERE id <= ?1",
+        "DELETE FROM early_end WHERE id <= ?1",
+    ] {
+        database.execute(sql, &[last.into()])?;
+    }
     database.execute("DELETE FROM interception WHERE id <= ?1", &[last.into()])
 }
 

@@ -3,7 +3,10 @@
 //! Ids are 16 bytes, times are microseconds since the Unix epoch, enums are the small integers of their
 //! `code()`. Words that repeat (users, models, clients …) are stored once in `label`; a `combo` is one client,
 //! provider and model that were used together, so that a filter on any of them becomes a few combos, each with
-//! an index in the order of the list. Texts that users or models wrote are bodies as `content` makes them.
+//! an index in the order of the list. Texts that users or models wrote are bodies as `content` makes them, in
+//! tables that are not clustered, because SQLite gives each longer row of a clustered one a page of its own. A row
+//! is written once: what an end brings is a row of `reply`, and until then there is one in `open`; those that did
+//! not complete are in `unusual` too, so that they are found among the many that did.
 //! Only ever append to `MIGRATIONS`.
 
 use super::StoreError;
@@ -12,16 +15,22 @@ use super::sql::{Database, Dialect, Row, Value};
 /// Marks an SQLite file as ours (`PRAGMA application_id`): "CWAY".
 pub(super) const APPLICATION_ID: i32 = 0x4357_4159;
 
+/// The schema's number before the first step; smaller ones were in use before the first release.
+const BEFORE: i64 = 10;
+
 /// Brings the database to the present schema, inside the caller's transaction, which holds the lock.
 pub(super) fn migrate(database: &mut dyn Database) -> Result<(), StoreError> {
     database.script("CREATE TABLE IF NOT EXISTS version (of TEXT PRIMARY KEY, number BIGINT NOT NULL)")?;
     let found = database.query("SELECT number FROM version WHERE of = 'schema'", &[])?;
-    let found = found.into_iter().next().map_or(Ok(0), Row::int)?;
-    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    let found = found.into_iter().next().map_or(Ok(BEFORE), Row::int)?;
+    let known = BEFORE + i64::try_from(MIGRATIONS.len()).unwrap_or(0);
     if found > known {
         return Err(StoreError::Newer { found, known });
     }
-    for step in MIGRATIONS.iter().skip(usize::try_from(found).unwrap_or(0)) {
+    let Ok(done) = usize::try_from(found - BEFORE) else {
+        return Err(StoreError::Old);
+    };
+    for step in MIGRATIONS.iter().skip(done) {
         database.script(&spoken(database.dialect(), step))?;
     }
     database
@@ -130,75 +139,89 @@ CREATE INDEX session_combo_of_user ON session_combo (who, combo, active, session
 
 CREATE TABLE interception (
     id BYTEA PRIMARY KEY,
+    session BIGINT NOT NULL,
+    started_at BIGINT NOT NULL,
+    request_bytes BIGINT NOT NULL,
+    instance INTEGER NOT NULL,
+    who INTEGER NOT NULL,
+    combo INTEGER NOT NULL,
+    client_version INTEGER,
+    user_agent INTEGER,
+    credential_hint INTEGER,
+    asked_combo INTEGER,
+    asked_hint INTEGER,
+    api SMALLINT NOT NULL,
+    mode SMALLINT NOT NULL,
+    credential SMALLINT NOT NULL,
+    stream SMALLINT NOT NULL,
     request_id BYTEA,
     connect_id BYTEA,
-    instance INTEGER NOT NULL,
-    session BIGINT NOT NULL,
     thread_root BYTEA,
     thread_parent BYTEA,
     agent_id TEXT,
-    parent_agent_id TEXT,
-    who INTEGER NOT NULL,
-    combo INTEGER NOT NULL,
-    api SMALLINT NOT NULL,
-    model_answered INTEGER,
-    client_version INTEGER,
-    user_agent INTEGER,
-    mode SMALLINT NOT NULL,
-    credential SMALLINT NOT NULL,
-    credential_hint TEXT,
-    asked_combo INTEGER,
-    asked_hint TEXT,
-    stream SMALLINT NOT NULL,
-    status SMALLINT,
-    outcome SMALLINT,
-    error_kind TEXT,
-    error_message TEXT,
-    started_at BIGINT NOT NULL,
-    first_token_at BIGINT,
-    ended_at BIGINT,
-    overhead_us BIGINT,
-    request_bytes BIGINT NOT NULL,
-    response_bytes BIGINT,
-    finish_reason INTEGER,
-    response_id TEXT,
-    retries INTEGER
+    parent_agent_id TEXT
 ) CLUSTERED;
 CREATE INDEX interception_of_user ON interception (who, id);
 CREATE INDEX interception_of_combo ON interception (combo, id);
 CREATE INDEX interception_of_user_combo ON interception (who, combo, id);
 CREATE INDEX interception_of_session ON interception (session, id);
-CREATE INDEX interception_open ON interception (instance, id) WHERE outcome IS NULL;
-CREATE INDEX interception_unusual ON interception (id) WHERE outcome IS NULL OR outcome <> 1;
+CREATE TABLE open (
+    id BYTEA PRIMARY KEY,
+    started_at BIGINT NOT NULL,
+    instance INTEGER NOT NULL,
+    who INTEGER NOT NULL,
+    combo INTEGER NOT NULL
+) CLUSTERED;
+CREATE TABLE reply (
+    interception BYTEA PRIMARY KEY,
+    ended_at BIGINT NOT NULL,
+    first_token_at BIGINT,
+    overhead_us BIGINT NOT NULL,
+    response_bytes BIGINT NOT NULL,
+    cost_micros BIGINT,
+    input BIGINT,
+    output BIGINT,
+    cache_read BIGINT,
+    cache_write BIGINT,
+    reasoning BIGINT,
+    model_answered INTEGER,
+    finish_reason INTEGER,
+    retries INTEGER,
+    status SMALLINT,
+    outcome SMALLINT NOT NULL,
+    usage_source SMALLINT,
+    response_id TEXT,
+    error_kind TEXT,
+    error_message TEXT,
+    extra TEXT
+) CLUSTERED;
+CREATE TABLE unusual (
+    id BYTEA NOT NULL,
+    started_at BIGINT NOT NULL,
+    who INTEGER NOT NULL,
+    combo INTEGER NOT NULL,
+    outcome SMALLINT NOT NULL,
+    PRIMARY KEY (outcome, id)
+) CLUSTERED;
+CREATE INDEX unusual_of_user ON unusual (outcome, who, id);
+CREATE INDEX unusual_of_combo ON unusual (outcome, combo, id);
+CREATE INDEX unusual_of_user_combo ON unusual (outcome, who, combo, id);
 CREATE TABLE prompt (
     interception BYTEA PRIMARY KEY,
-    body BYTEA NOT NULL,
-    truncated SMALLINT NOT NULL
-) CLUSTERED;
-CREATE TABLE usage (
-    interception BYTEA NOT NULL,
-    n SMALLINT NOT NULL,
-    input BIGINT NOT NULL,
-    output BIGINT NOT NULL,
-    cache_read BIGINT NOT NULL,
-    cache_write BIGINT NOT NULL,
-    reasoning BIGINT NOT NULL,
-    extra TEXT,
-    source SMALLINT NOT NULL,
-    cost_micros BIGINT,
-    PRIMARY KEY (interception, n)
-) CLUSTERED;
+    truncated SMALLINT NOT NULL,
+    body BYTEA NOT NULL
+);
 CREATE TABLE tool_call (
     interception BYTEA NOT NULL,
     n INTEGER NOT NULL,
-    id TEXT NOT NULL,
     name INTEGER NOT NULL,
     kind SMALLINT NOT NULL,
-    body BYTEA NOT NULL,
     truncated SMALLINT NOT NULL,
     result SMALLINT,
+    id TEXT NOT NULL,
+    body BYTEA NOT NULL,
     PRIMARY KEY (interception, n)
-) CLUSTERED;
+);
 CREATE INDEX tool_call_by_id ON tool_call (id);
 CREATE TABLE thought (
     interception BYTEA NOT NULL,
@@ -206,11 +229,11 @@ CREATE TABLE thought (
     source SMALLINT NOT NULL,
     body BYTEA NOT NULL,
     PRIMARY KEY (interception, n)
-) CLUSTERED;
+);
 CREATE TABLE output (
     interception BYTEA PRIMARY KEY,
     body BYTEA NOT NULL
-) CLUSTERED;
+);
 CREATE TABLE early_end (
     id BYTEA PRIMARY KEY,
     event TEXT NOT NULL

@@ -2,9 +2,9 @@
 //! from here on.
 //!
 //! Statements are written once, in the SQL that both understand, with `?1`, `?2` … as placeholders. A `Batch` is
-//! a statement over the rows of a table `batch` that exists for that statement only: SQLite runs it once a row,
-//! PostgreSQL once for all of them. So that both give the same result, no two rows of a batch may touch the same
-//! row of a table. What cannot be written the same is a method of `Dialect`.
+//! a question over the rows of a table `batch` that exists for that statement only, a `Change` what is done with
+//! such rows: SQLite runs them once a row, PostgreSQL once for all of them. So that both give the same result, no two
+//! rows may touch the same row of a table. What cannot be written the same is a method of `Dialect`.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -42,6 +42,9 @@ pub(super) trait Database: Send {
 
     /// Runs a batch statement; returns the rows that it answers, in any order.
     fn batch(&mut self, batch: &'static Batch, rows: Vec<Vec<Value<'_>>>) -> Result<Vec<Row>, StoreError>;
+
+    /// Makes a change for each of `rows`; returns what its `RETURNING` says of them, in any order.
+    fn change(&mut self, change: &'static Change, rows: Vec<Vec<Value<'_>>>) -> Result<Vec<Row>, StoreError>;
 
     /// Whether the connection can be used again.
     fn is_usable(&self) -> bool;
@@ -183,18 +186,136 @@ impl Batch {
     }
 }
 
-/// The texts of batch statements, made once. No two have the same body.
+/// Columns with the sorts of their values.
+pub(super) type ColumnList = &'static [(&'static str, Sort)];
+
+/// A change by the rows of a batch. SQLite gets the plain statement for one row, which it runs without noting how to
+/// undo its half.
+#[derive(Debug)]
+pub(super) enum Change {
+    /// Adds rows.
+    Insert {
+        table: &'static str,
+        columns: ColumnList,
+        /// `ON CONFLICT` and `RETURNING`, where wanted.
+        then: &'static str,
+    },
+    /// Sets columns of the rows with this key.
+    Update {
+        table: &'static str,
+        key: ColumnList,
+        columns: ColumnList,
+        /// A further condition, which begins with `AND`; `t` is the row, `batch` has the new values.
+        and: &'static str,
+    },
+    /// Deletes the rows with this key.
+    Delete { table: &'static str, key: ColumnList },
+}
+
+impl Change {
+    /// The columns that each row brings, in their order.
+    pub(super) fn columns(&self) -> impl Iterator<Item = &'static (&'static str, Sort)> {
+        let (first, second): (ColumnList, ColumnList) = match self {
+            Change::Insert { columns, .. } => (columns, &[]),
+            Change::Update { key, columns, .. } => (key, columns),
+            Change::Delete { key, .. } => (key, &[]),
+        };
+        first.iter().chain(second)
+    }
+
+    /// The statement for one row.
+    pub(super) fn for_one(&self) -> String {
+        let mark = |n: usize| format!("?{}", n + 1);
+        match self {
+            Change::Insert { table, columns, then } => {
+                let marks: Vec<String> = (0..columns.len()).map(mark).collect();
+                format!(
+                    "INSERT INTO {table} ({}) VALUES ({}) {then}",
+                    names(columns),
+                    marks.join(", ")
+                )
+            }
+            Change::Update {
+                table,
+                key,
+                columns,
+                and,
+            } => {
+                let mut and = (*and).to_owned();
+                for (n, (name, _)) in self.columns().enumerate() {
+                    and = and.replace(&format!("batch.{name}"), &mark(n));
+                }
+                let set = pairs(columns, ", ", |n| mark(key.len() + n));
+                format!(
+                    "UPDATE OR ROLLBACK {table} AS t SET {set} WHERE {} {and}",
+                    pairs(key, " AND ", mark)
+                )
+            }
+            Change::Delete { table, key } => {
+                format!("DELETE FROM {table} WHERE {}", pairs(key, " AND ", mark))
+            }
+        }
+    }
+
+    /// The statement for all rows, which the query `rows` gives.
+    pub(super) fn for_all(&self, rows: &str) -> String {
+        let new =
+            |list: ColumnList| move |n: usize| format!("batch.{}", list.get(n).map_or("", |(name, _)| name));
+        let with = |key: ColumnList| {
+            let equal: Vec<String> = key
+                .iter()
+                .map(|(name, _)| format!("t.{name} = batch.{name}"))
+                .collect();
+            equal.join(" AND ")
+        };
+        let columns: Vec<&str> = self.columns().map(|(name, _)| *name).collect();
+        let batch = format!("({rows}) AS batch ({})", columns.join(", "));
+        match self {
+            Change::Insert { table, columns, then } => {
+                format!("INSERT INTO {table} ({}) {rows} {then}", names(columns))
+            }
+            Change::Update {
+                table,
+                key,
+                columns,
+                and,
+            } => {
+                let set = pairs(columns, ", ", new(columns));
+                format!(
+                    "UPDATE {table} AS t SET {set} FROM {batch} WHERE {} {and}",
+                    with(key)
+                )
+            }
+            Change::Delete { table, key } => {
+                format!("DELETE FROM {table} AS t USING {batch} WHERE {}", with(key))
+            }
+        }
+    }
+}
+
+fn names(columns: ColumnList) -> String {
+    let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
+    names.join(", ")
+}
+
+fn pairs(columns: ColumnList, between: &str, value: impl Fn(usize) -> String) -> String {
+    let pairs: Vec<String> = columns
+        .iter()
+        .enumerate()
+        .map(|(n, (name, _))| format!("{name} = {}", value(n)))
+        .collect();
+    pairs.join(between)
+}
+
+/// The texts of batch statements, made once for each `Batch` and `Change`.
 #[derive(Debug, Default)]
-pub(super) struct BatchTexts(HashMap<&'static str, Arc<str>>);
+pub(super) struct BatchTexts(HashMap<usize, Arc<str>>);
 
 impl BatchTexts {
-    /// The text of `batch`, whose rows `make` says how to give.
-    pub(super) fn of(&mut self, batch: &'static Batch, make: impl FnOnce() -> String) -> Arc<str> {
-        let text = self
-            .0
-            .entry(batch.body)
-            .or_insert_with(|| batch.sql(&make()).into());
-        Arc::clone(text)
+    /// The text for `statement`, as `make` writes it.
+    pub(super) fn of<T>(&mut self, statement: &'static T, make: impl FnOnce() -> String) -> Arc<str> {
+        let place = std::ptr::from_ref(statement).addr();
+        Arc::clone(self.0.entry(place).or_insert_with(|| make().into()))
     }
 }
 

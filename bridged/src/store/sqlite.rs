@@ -7,7 +7,7 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Statement, ToSql};
 
 use super::schema::{self, APPLICATION_ID};
-use super::sql::{Batch, BatchTexts, Database, Dialect, Row, Value, transaction};
+use super::sql::{Batch, BatchTexts, Change, Database, Dialect, Row, Value, transaction};
 use super::{OpenError, StoreError};
 use crate::config::Durability;
 
@@ -50,6 +50,8 @@ impl Sqlite {
         connection.busy_timeout(BUSY)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         connection.pragma_update(None, "journal_mode", "wal")?;
+        // What a statement with many rows notes for its undoing needs no file.
+        connection.pragma_update(None, "temp_store", "memory")?;
         // What is erased must not stay readable in the file.
         connection.pragma_update(None, "secure_delete", "on")?;
         Ok(Sqlite {
@@ -73,6 +75,15 @@ impl Sqlite {
         Ok(())
     }
 
+    fn run_each(&self, sql: &str, rows: &[Vec<Value<'_>>]) -> Result<Vec<Row>, StoreError> {
+        let mut found = Vec::new();
+        let mut statement = self.connection.prepare_cached(sql)?;
+        for row in rows {
+            run(&mut statement, row, &mut found)?;
+        }
+        Ok(found)
+    }
+
     fn check_owner(&mut self, path: &Path) -> Result<(), OpenError> {
         let look = |connection: &Connection| -> rusqlite::Result<(i32, i64, i64)> {
             let owner = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
@@ -92,7 +103,7 @@ impl Sqlite {
         }
         if old > 0 {
             return Err(OpenError::Old {
-                path: path.to_owned(),
+                store: path.display().to_string(),
             });
         }
         Ok(())
@@ -144,19 +155,22 @@ impl Database for Sqlite {
     }
 
     fn batch(&mut self, batch: &'static Batch, rows: Vec<Vec<Value<'_>>>) -> Result<Vec<Row>, StoreError> {
-        let mut found = Vec::new();
         if rows.is_empty() {
-            return Ok(found);
+            return Ok(Vec::new());
         }
         let text = self.texts.of(batch, || {
             let marks: Vec<String> = (1..=batch.columns.len()).map(|n| format!("?{n}")).collect();
-            format!("VALUES ({})", marks.join(", "))
+            batch.sql(&format!("VALUES ({})", marks.join(", ")))
         });
-        let mut statement = self.connection.prepare_cached(&text)?;
-        for row in &rows {
-            run(&mut statement, row, &mut found)?;
+        self.run_each(&text, &rows)
+    }
+
+    fn change(&mut self, change: &'static Change, rows: Vec<Vec<Value<'_>>>) -> Result<Vec<Row>, StoreError> {
+        if rows.is_empty() {
+            return Ok(Vec::new());
         }
-        Ok(found)
+        let text = self.texts.of(change, || change.for_one());
+        self.run_each(&text, &rows)
     }
 
     fn is_usable(&self) -> bool {

@@ -53,11 +53,11 @@ pub(super) async fn an_audit_names_what_was_changed(home: Home) {
             start.clone(),
         ),
         (
-            format!("UPDATE interception SET status = 500 WHERE id = {row}"),
+            format!("UPDATE reply SET status = 500 WHERE interception = {row}"),
             end.clone(),
         ),
         (
-            format!("UPDATE usage SET output = 1 WHERE interception = {row}"),
+            format!("UPDATE reply SET output = 1 WHERE interception = {row}"),
             end.clone(),
         ),
         (

@@ -11,10 +11,10 @@ pub(super) async fn sums(store: &Store) -> [Vec<sql::Row>; 2] {
         FROM usage_day WHERE interceptions <> 0 ORDER BY 1, 2, 3";
     let columns = [
         "count(*)",
-        "sum(CASE WHEN i.outcome = 1 THEN 1 ELSE 0 END)",
-        "sum(CASE WHEN i.outcome = 2 THEN 1 ELSE 0 END)",
-        "sum(CASE WHEN i.outcome = 3 THEN 1 ELSE 0 END)",
-        "sum(CASE WHEN i.outcome = 4 THEN 1 ELSE 0 END)",
+        "sum(CASE WHEN u.outcome = 1 THEN 1 ELSE 0 END)",
+        "sum(CASE WHEN u.outcome = 2 THEN 1 ELSE 0 END)",
+        "sum(CASE WHEN u.outcome = 3 THEN 1 ELSE 0 END)",
+        "sum(CASE WHEN u.outcome = 4 THEN 1 ELSE 0 END)",
         "sum((SELECT count(*) FROM prompt p WHERE p.interception = i.id))",
         "sum((SELECT count(*) FROM tool_call t WHERE t.interception = i.id))",
         "sum(coalesce(u.input, 0))",
@@ -22,8 +22,8 @@ pub(super) async fn sums(store: &Store) -> [Vec<sql::Row>; 2] {
         "sum(coalesce(u.cache_read, 0))",
         "sum(coalesce(u.cache_write, 0))",
         "sum(coalesce(u.reasoning, 0))",
-        "sum(CASE WHEN u.input IS NULL AND i.outcome IN (1, 4) THEN 1 ELSE 0 END)",
-        "sum(CASE WHEN u.input IS NOT NULL AND u.cost_micros IS NULL THEN 1 ELSE 0 END)",
+        "sum(CASE WHEN u.usage_source IS NULL AND u.outcome IN (1, 4) THEN 1 ELSE 0 END)",
+        "sum(CASE WHEN u.usage_source IS NOT NULL AND u.cost_micros IS NULL THEN 1 ELSE 0 END)",
         "sum(u.cost_micros)",
     ];
     let columns = columns
@@ -31,8 +31,7 @@ pub(super) async fn sums(store: &Store) -> [Vec<sql::Row>; 2] {
         .join(", ");
     let scanned = format!(
         "SELECT i.started_at / 86400000000, i.who, i.combo, {columns}
-        FROM interception i LEFT JOIN usage u ON u.interception = i.id
-        WHERE i.outcome IS NOT NULL GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
+        FROM interception i JOIN reply u ON u.interception = i.id GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
     );
     store
         .ask(move |database| Ok([database.query(kept, &[])?, database.query(&scanned, &[])?]))

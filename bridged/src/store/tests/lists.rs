@@ -79,11 +79,16 @@ pub(super) async fn pages_neither_skip_nor_repeat(home: Home) {
 
 pub(super) async fn filters_hold_together(home: Home) {
     let fixture = fresh(home).await;
-    let start = started("ann", Some("s1"), "x");
+    // Ids are of the date at which requests begin.
+    let early = |start: Started| Started {
+        id: Uuid::from_u128(start.id.as_u128() & u128::MAX >> 48 | 1_000 << 80),
+        ..start
+    };
+    let start = early(started("ann", Some("s1"), "x"));
     let id = start.id;
     fixture.start(start).await;
     fixture.end(ended(id)).await;
-    fixture.start(started("bob", Some("s2"), "y")).await;
+    fixture.start(early(started("bob", Some("s2"), "y"))).await;
     let words = |word: &str| vec![word.to_owned()];
     let both = || vec!["ann".to_owned(), "bob".to_owned()];
     type Set = Box<dyn Fn(&mut Filter)>;
@@ -121,10 +126,23 @@ pub(super) async fn filters_hold_together(home: Home) {
     assert_eq!(sessions.len(), 2);
 }
 
+const STATES: [&[Status]; 5] = [
+    &[],
+    &[Status::Ended(Outcome::Failed)],
+    &[Status::InFlight],
+    &[Status::Ended(Outcome::Completed)],
+    &[
+        Status::Ended(Outcome::Refused),
+        Status::InFlight,
+        Status::Ended(Outcome::Completed),
+        Status::Ended(Outcome::Aborted),
+    ],
+];
+
 /// Every combination of filters: user, client, provider, model, session, status.
 pub(super) fn filters() -> impl Iterator<Item = Filter> {
     let word = |is_set: bool, word: &str| if is_set { vec![word.to_owned()] } else { Vec::new() };
-    (0..64_u32).map(move |bits| {
+    (0..32 * STATES.len() as u32).map(move |bits| {
         let is_set = |bit: u32| bits & (1 << bit) != 0;
         Filter {
             user: word(is_set(0), "ann"),
@@ -132,10 +150,7 @@ pub(super) fn filters() -> impl Iterator<Item = Filter> {
             provider: word(is_set(2), "openai"),
             model: word(is_set(3), "gpt-5.5"),
             session: word(is_set(4), "s1"),
-            status: is_set(5)
-                .then_some(Status::Ended(Outcome::Failed))
-                .into_iter()
-                .collect(),
+            status: STATES[(bits >> 5) as usize].to_vec(),
             ..Filter::default()
         }
     })
@@ -181,21 +196,107 @@ pub(super) async fn every_list_is_read_by_an_index(home: Home) {
     });
     for (sql, plan) in plans.await.unwrap() {
         let text = format!("{plan:?}");
-        for table in ["interception", "session", "session_combo"] {
+        for table in ["interception", "session", "session_combo", "reply", "unusual"] {
             // A list without filters is a walk along its index; a walk without one reads the table.
             let scans = [format!("Seq Scan on {table} "), format!("SCAN {table}\"")];
             assert!(!scans.iter().any(|scan| text.contains(scan)), "{sql}\n{text}");
         }
         // The whole list in the order of its key is a walk that ends with the page.
-        let aliases = if plan.len() == 1 {
+        let is_whole = plan.len() == 1 || sql.starts_with("SELECT x.id FROM interception x WHERE coalesce(");
+        let aliases = if is_whole {
             &["i", "f", "s"][..]
         } else {
             &["x", "i", "f", "s"]
         };
-        for alias in aliases {
+        // What is open is a short list.
+        let has_open = sql.contains("FROM open x");
+        for alias in aliases.iter().filter(|alias| **alias != "x" || !has_open) {
             let line = |row: &sql::Row| format!("{row:?}");
             let is_walk = |line: &String| line.contains(&format!("\"SCAN {alias}\""));
             assert!(!plan.iter().map(line).any(|line| is_walk(&line)), "{sql}\n{text}");
         }
+    }
+}
+
+/// Interceptions of every state, of two users, clients, providers, models and sessions.
+async fn of_all_sorts(store: &Store) {
+    let outcomes = [
+        Outcome::Completed,
+        Outcome::Failed,
+        Outcome::Refused,
+        Outcome::Aborted,
+    ];
+    let mut events = Vec::new();
+    for number in 0..160_usize {
+        let pick = |bit: usize, one: &str, other: &str| {
+            let word = if number >> bit & 1 == 0 { one } else { other };
+            word.to_owned()
+        };
+        let start = Started {
+            client: pick(1, "Codex", "Cline").into(),
+            provider: pick(2, "openai", "local").into(),
+            model: (number % 7 > 0).then(|| pick(3, "gpt-5.5", "gpt-4")),
+            ..started(&pick(0, "ann", "bob"), Some(&pick(4, "s1", "s2")), "x")
+        };
+        let end = outcomes.get(number % 5).map(|outcome| Ended {
+            outcome: *outcome,
+            ..ended(start.id)
+        });
+        events.push(Event::Start(Box::new(start)));
+        events.extend(end.map(|end| Event::End(Box::new(end))));
+    }
+    write_batch(store, events).await;
+}
+
+/// All rows that a filter finds, page by page.
+async fn found(store: &Store, filter: &Filter) -> Vec<Uuid> {
+    let mut ids = Vec::new();
+    let mut page = Page {
+        cursor: None,
+        limit: 7,
+    };
+    loop {
+        let (rows, next) = store.interceptions(filter.clone(), page).await.unwrap();
+        ids.extend(rows.iter().map(|row| row.id));
+        if next.is_none() {
+            return ids;
+        }
+        page.cursor = next;
+    }
+}
+
+pub(super) async fn every_filter_finds_what_a_look_at_each_row_finds(home: Home) {
+    let store = again(&home).await;
+    of_all_sorts(&store).await;
+    let page = Page {
+        cursor: None,
+        limit: 1_000,
+    };
+    let (rows, _) = store.interceptions(Filter::default(), page).await.unwrap();
+    assert_eq!(rows.len(), 160);
+    let fits = |words: &[String], word: Option<&str>| {
+        words.is_empty() || word.is_some_and(|word| words.iter().any(|one| one == word))
+    };
+    let has_state = |filter: &Filter, outcome: Option<&str>| {
+        let is = |status: &Status| match status {
+            Status::InFlight => outcome.is_none(),
+            Status::Ended(wanted) => outcome == Some(wanted.as_str()),
+        };
+        filter.status.is_empty() || filter.status.iter().any(is)
+    };
+    for filter in filters() {
+        let wanted: Vec<Uuid> = rows
+            .iter()
+            .filter(|row| {
+                fits(&filter.user, Some(&row.user))
+                    && fits(&filter.client, Some(&row.client))
+                    && fits(&filter.provider, Some(&row.provider))
+                    && fits(&filter.model, row.model.as_deref())
+                    && fits(&filter.session, Some(&row.session_id))
+                    && has_state(&filter, row.outcome)
+            })
+            .map(|row| row.id)
+            .collect();
+        assert_eq!(found(&store, &filter).await, wanted, "{filter:?}");
     }
 }

@@ -125,6 +125,7 @@ on_both! {
         pages_neither_skip_nor_repeat
         filters_hold_together
         every_list_is_read_by_an_index
+        every_filter_finds_what_a_look_at_each_row_finds
     ;
     days:
         days_are_summed_up_as_a_scan_would

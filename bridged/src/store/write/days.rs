@@ -11,7 +11,7 @@ use super::Known;
 use super::ends::{counts, is_unmetered};
 use crate::record::{Ended, Outcome};
 use crate::store::StoreError;
-use crate::store::sql::{Batch, Database, Sort, Value};
+use crate::store::sql::{Change, Database, Sort, Value};
 
 const DAY: i64 = 86_400_000_000;
 
@@ -52,7 +52,7 @@ pub(super) fn write(
         }
     }
     let rows = days.into_iter().map(|(key, delta)| row(key, &delta));
-    database.batch(&UPSERT, rows.collect()).map(drop)
+    database.change(&UPSERT, rows.collect()).map(drop)
 }
 
 impl Delta {
@@ -99,7 +99,8 @@ fn row((day, who, combo): Key, delta: &Delta) -> Vec<Value<'static>> {
     row
 }
 
-const UPSERT: Batch = Batch {
+const UPSERT: Change = Change::Insert {
+    table: "usage_day",
     columns: &[
         ("day", Sort::Int),
         ("who", Sort::Int),
@@ -120,11 +121,7 @@ const UPSERT: Batch = Batch {
         ("unpriced", Sort::Int),
         ("cost_micros", Sort::Int),
     ],
-    body: "INSERT INTO usage_day (day, who, combo, interceptions, completed, failed, refused, aborted, prompts,
-            tool_calls, input, output, cache_read, cache_write, reasoning, unmetered, unpriced, cost_micros)
-        SELECT day, who, combo, interceptions, completed, failed, refused, aborted, prompts, tool_calls, input,
-            output, cache_read, cache_write, reasoning, unmetered, unpriced, cost_micros
-        FROM batch WHERE true ON CONFLICT (day, who, combo) DO UPDATE SET
+    then: "ON CONFLICT (day, who, combo) DO UPDATE SET
             interceptions = usage_day.interceptions + excluded.interceptions,
             completed = usage_day.completed + excluded.completed,
             failed = usage_day.failed + excluded.failed,

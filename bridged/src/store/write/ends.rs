@@ -5,16 +5,17 @@ use providers::Usage;
 use super::Memory;
 use crate::record::{Ended, Outcome};
 use crate::store::StoreError;
-use crate::store::sql::{Batch, Database, Sort, Value};
+use crate::store::sql::{Change, Database, Sort, Value};
 
 /// The error of an interception whose process died. An end that comes nevertheless takes its place.
 pub(crate) const GATEWAY_STOPPED: &str = "gateway_stopped";
 
-/// Fills in interceptions that have ended.
+/// Writes what came back for interceptions that have ended.
 pub(super) fn write(database: &mut dyn Database, memory: &Memory, ends: &[&Ended]) -> Result<(), StoreError> {
-    let mut rows: Vec<_> = ends.iter().map(|ended| row(memory, ended)).collect();
-    rows.sort_by(|one, other| id_of(one).cmp(id_of(other)));
-    database.batch(&UPDATE, rows)?;
+    let mut ends = ends.to_vec();
+    ends.sort_unstable_by_key(|ended| ended.id);
+    let rows = ends.iter().map(|ended| row(memory, ended)).collect();
+    database.change(&UPSERT, rows)?;
     let mut parts = Parts::default();
     for ended in ends {
         parts.add(memory, ended);
@@ -22,65 +23,85 @@ pub(super) fn write(database: &mut dyn Database, memory: &Memory, ends: &[&Ended
     parts.write(database)
 }
 
-fn id_of<'r>(row: &'r [Value<'_>]) -> &'r [u8] {
-    match row.first() {
-        Some(Value::Blob(id)) => id,
-        _ => &[],
-    }
-}
-
 fn row<'e>(memory: &Memory, ended: &'e Ended) -> Vec<Value<'e>> {
     let facts = ended.facts.as_ref();
+    let usage = facts.and_then(|facts| facts.usage.as_ref());
     let words = &memory.words;
+    // A zero takes room in one of the databases; a missing count is one.
+    let some = |count: i64| Value::from((count != 0).then_some(count));
+    let [input, output, cache_read, cache_write, reasoning] = usage.map(counts).unwrap_or_default().map(some);
     vec![
         ended.id.into(),
-        ended.status.map(i64::from).into(),
-        ended.outcome.code().into(),
-        ended.error_kind.as_deref().into(),
-        ended.error_message.as_deref().into(),
-        ended.first_token_at.map(|at| at.0).into(),
         ended.ended_at.0.into(),
+        ended.first_token_at.map(|at| at.0).into(),
         ended.overhead_us.into(),
         ended.response_bytes.into(),
-        words
-            .optional(facts.and_then(|facts| facts.finish_reason.as_deref()))
-            .into(),
-        facts.and_then(|facts| facts.response_id.as_deref()).into(),
-        i64::from(ended.retries).into(),
+        usage.and(ended.cost_micros).into(),
+        input,
+        output,
+        cache_read,
+        cache_write,
+        reasoning,
         words
             .optional(facts.and_then(|facts| facts.model.as_deref()))
             .into(),
+        words
+            .optional(facts.and_then(|facts| facts.finish_reason.as_deref()))
+            .into(),
+        some(ended.retries.into()),
+        ended.status.map(i64::from).into(),
+        ended.outcome.code().into(),
+        facts
+            .filter(|facts| facts.usage.is_some())
+            .map(|facts| facts.usage_source.code())
+            .into(),
+        facts.and_then(|facts| facts.response_id.as_deref()).into(),
+        ended.error_kind.as_deref().into(),
+        ended.error_message.as_deref().into(),
+        usage.and_then(extra).into(),
     ]
 }
 
-const UPDATE: Batch = Batch {
+/// A row that is there already is of an interception that was given up.
+const UPSERT: Change = Change::Insert {
+    table: "reply",
     columns: &[
-        ("id", Sort::Blob),
-        ("status", Sort::Int),
-        ("outcome", Sort::Int),
-        ("error_kind", Sort::Text),
-        ("error_message", Sort::Text),
-        ("first_token_at", Sort::Int),
+        ("interception", Sort::Blob),
         ("ended_at", Sort::Int),
+        ("first_token_at", Sort::Int),
         ("overhead_us", Sort::Int),
         ("response_bytes", Sort::Int),
-        ("finish_reason", Sort::Int),
-        ("response_id", Sort::Text),
-        ("retries", Sort::Int),
+        ("cost_micros", Sort::Int),
+        ("input", Sort::Int),
+        ("output", Sort::Int),
+        ("cache_read", Sort::Int),
+        ("cache_write", Sort::Int),
+        ("reasoning", Sort::Int),
         ("model_answered", Sort::Int),
+        ("finish_reason", Sort::Int),
+        ("retries", Sort::Int),
+        ("status", Sort::Int),
+        ("outcome", Sort::Int),
+        ("usage_source", Sort::Int),
+        ("response_id", Sort::Text),
+        ("error_kind", Sort::Text),
+        ("error_message", Sort::Text),
+        ("extra", Sort::Text),
     ],
-    body: "UPDATE interception SET status = batch.status, outcome = batch.outcome, error_kind = batch.error_kind,
-            error_message = batch.error_message, first_token_at = batch.first_token_at,
-            ended_at = batch.ended_at, overhead_us = batch.overhead_us, response_bytes = batch.response_bytes,
-            finish_reason = batch.finish_reason, response_id = batch.response_id, retries = batch.retries,
-            model_answered = batch.model_answered
-        FROM batch WHERE interception.id = batch.id",
+    then: "ON CONFLICT (interception) DO UPDATE SET
+            ended_at = excluded.ended_at, first_token_at = excluded.first_token_at,
+            overhead_us = excluded.overhead_us, response_bytes = excluded.response_bytes,
+            cost_micros = excluded.cost_micros, input = excluded.input, output = excluded.output,
+            cache_read = excluded.cache_read, cache_write = excluded.cache_write, reasoning = excluded.reasoning,
+            model_answered = excluded.model_answered, finish_reason = excluded.finish_reason,
+            retries = excluded.retries, status = excluded.status, outcome = excluded.outcome,
+            usage_source = excluded.usage_source, response_id = excluded.response_id,
+            error_kind = excluded.error_kind, error_message = excluded.error_message, extra = excluded.extra",
 };
 
 /// The rows that belong to ended interceptions.
 #[derive(Default)]
 struct Parts<'e> {
-    usage: Vec<Vec<Value<'e>>>,
     calls: Vec<Vec<Value<'e>>>,
     thoughts: Vec<Vec<Value<'e>>>,
     outputs: Vec<Vec<Value<'e>>>,
@@ -90,28 +111,15 @@ impl<'e> Parts<'e> {
     fn add(&mut self, memory: &Memory, ended: &'e Ended) {
         let Some(facts) = &ended.facts else { return };
         let id = ended.id;
-        if let Some(usage) = &facts.usage {
-            self.usage.push(vec![
-                id.into(),
-                tokens(usage.input).into(),
-                tokens(usage.output).into(),
-                tokens(usage.cache_read).into(),
-                tokens(usage.cache_write).into(),
-                tokens(usage.reasoning).into(),
-                extra(usage).into(),
-                facts.usage_source.code().into(),
-                ended.cost_micros.into(),
-            ]);
-        }
         for (n, call) in (0_i64..).zip(&facts.tool_calls) {
             self.calls.push(vec![
                 id.into(),
                 n.into(),
-                call.id.as_str().into(),
                 memory.words.label(&call.name).into(),
                 call.kind.code().into(),
-                memory.packer.body(&call.arguments).into(),
                 call.truncated.into(),
+                call.id.as_str().into(),
+                memory.packer.body(&call.arguments).into(),
             ]);
         }
         for (n, thought) in (0_i64..).zip(&facts.thoughts) {
@@ -130,56 +138,39 @@ impl<'e> Parts<'e> {
     }
 
     fn write(self, database: &mut dyn Database) -> Result<(), StoreError> {
-        database.batch(&INSERT_USAGE, self.usage)?;
-        database.batch(&INSERT_CALL, self.calls)?;
-        database.batch(&INSERT_THOUGHT, self.thoughts)?;
-        database.batch(&INSERT_OUTPUT, self.outputs).map(drop)
+        database.change(&INSERT_CALL, self.calls)?;
+        database.change(&INSERT_THOUGHT, self.thoughts)?;
+        database.change(&INSERT_OUTPUT, self.outputs).map(drop)
     }
 }
 
-const INSERT_USAGE: Batch = Batch {
-    columns: &[
-        ("interception", Sort::Blob),
-        ("input", Sort::Int),
-        ("output", Sort::Int),
-        ("cache_read", Sort::Int),
-        ("cache_write", Sort::Int),
-        ("reasoning", Sort::Int),
-        ("extra", Sort::Text),
-        ("source", Sort::Int),
-        ("cost_micros", Sort::Int),
-    ],
-    body:
-        "INSERT INTO usage (interception, n, input, output, cache_read, cache_write, reasoning, extra, source,
-            cost_micros)
-        SELECT interception, 0, input, output, cache_read, cache_write, reasoning, extra, source, cost_micros
-        FROM batch WHERE true ON CONFLICT (interception, n) DO NOTHING",
-};
-const INSERT_CALL: Batch = Batch {
+const INSERT_CALL: Change = Change::Insert {
+    table: "tool_call",
     columns: &[
         ("interception", Sort::Blob),
         ("n", Sort::Int),
-        ("id", Sort::Text),
         ("name", Sort::Int),
         ("kind", Sort::Int),
-        ("body", Sort::Blob),
         ("truncated", Sort::Int),
+        ("id", Sort::Text),
+        ("body", Sort::Blob),
     ],
-    body: "INSERT INTO tool_call (interception, n, id, name, kind, body, truncated)
-        SELECT interception, n, id, name, kind, body, truncated FROM batch",
+    then: "",
 };
-const INSERT_THOUGHT: Batch = Batch {
+const INSERT_THOUGHT: Change = Change::Insert {
+    table: "thought",
     columns: &[
         ("interception", Sort::Blob),
         ("n", Sort::Int),
         ("source", Sort::Int),
         ("body", Sort::Blob),
     ],
-    body: "INSERT INTO thought (interception, n, source, body) SELECT interception, n, source, body FROM batch",
+    then: "",
 };
-const INSERT_OUTPUT: Batch = Batch {
+const INSERT_OUTPUT: Change = Change::Insert {
+    table: "output",
     columns: &[("interception", Sort::Blob), ("body", Sort::Blob)],
-    body: "INSERT INTO output (interception, body) SELECT interception, body FROM batch",
+    then: "",
 };
 
 /// A count of tokens as an upstream reports it: whatever that is, sessions' sums of it stay whole numbers.

@@ -11,6 +11,7 @@ mod ends;
 mod moved;
 mod sessions;
 mod starts;
+mod state;
 mod words;
 
 use std::collections::{HashMap, HashSet};
@@ -20,7 +21,7 @@ use uuid::Uuid;
 use super::StoreError;
 use super::chain::{self, Head, LinkKind};
 use super::content::Packer;
-use super::sql::{Batch, Database, Row, Sort, Value};
+use super::sql::{Batch, Change, Database, Row, Sort, Value};
 use crate::record::{Ended, Event, Outcome, Started};
 use words::Words;
 
@@ -110,6 +111,20 @@ struct Known {
     is_given_up: bool,
 }
 
+impl Known {
+    fn opened(begun: &starts::Begun<'_>, memory: &Memory) -> Known {
+        Known {
+            who: begun.who,
+            session: begun.session.clone(),
+            combo: memory.words.combo(begun.started),
+            started_at: begun.started.started_at.0,
+            has_prompt: begun.started.prompt.is_some(),
+            is_open: true,
+            is_given_up: false,
+        }
+    }
+}
+
 fn write_wave(database: &mut dyn Database, memory: &mut Memory, events: &[Event]) -> Result<(), StoreError> {
     let mut known = known(database, events)?;
     let mut seen = HashSet::new();
@@ -150,18 +165,10 @@ fn write_wave(database: &mut dyn Database, memory: &mut Memory, events: &[Event]
     memory.words.learn(database, &starts, &ends)?;
     let mut deltas = sessions::Deltas::default();
     let begun = starts::prepare(database, memory, &starts, &mut deltas)?;
-    for begun in &begun {
-        let open = Known {
-            who: begun.who,
-            session: begun.session.clone(),
-            combo: memory.words.combo(begun.started),
-            started_at: begun.started.started_at.0,
-            has_prompt: begun.started.prompt.is_some(),
-            is_open: true,
-            is_given_up: false,
-        };
-        known.insert(begun.started.id, open);
-    }
+    let opened = begun
+        .iter()
+        .map(|begun| (begun.started.id, Known::opened(begun, memory)));
+    known.extend(opened);
     for ended in &ends {
         if let Some(known) = known.get(&ended.id) {
             deltas.end(known.who, &known.session, ended, known.is_given_up);
@@ -171,6 +178,7 @@ fn write_wave(database: &mut dyn Database, memory: &mut Memory, events: &[Event]
     starts::insert(database, memory, &begun, &sessions)?;
     ends::write(database, memory, &ends)?;
     let moved = moved::write(database, memory, &ends)?;
+    state::write(database, &ends, &known, &moved)?;
     days::write(database, &ends, &known, &moved)?;
     link(database, memory, &starts, &ends)
 }
@@ -178,8 +186,9 @@ fn write_wave(database: &mut dyn Database, memory: &mut Memory, events: &[Event]
 const KNOWN: Batch = Batch {
     columns: &[("id", Sort::Blob)],
     body: "SELECT i.id, i.who, s.id, i.combo, i.started_at,
-            (SELECT count(*) FROM prompt p WHERE p.interception = i.id), i.outcome, i.error_kind
-        FROM batch CROSS JOIN interception i JOIN session s ON s.seq = i.session WHERE i.id = batch.id",
+            (SELECT count(*) FROM prompt p WHERE p.interception = i.id), r.outcome, r.error_kind
+        FROM batch CROSS JOIN interception i JOIN session s ON s.seq = i.session
+        LEFT JOIN reply r ON r.interception = i.id WHERE i.id = batch.id",
 };
 
 fn known(database: &mut dyn Database, events: &[Event]) -> Result<HashMap<Uuid, Known>, StoreError> {
@@ -216,13 +225,14 @@ const FIND_EARLY: Batch = Batch {
     columns: &[("id", Sort::Blob)],
     body: "SELECT e.event FROM batch CROSS JOIN early_end e WHERE e.id = batch.id",
 };
-const DROP_EARLY: Batch = Batch {
-    columns: &[("id", Sort::Blob)],
-    body: "DELETE FROM early_end WHERE id IN (SELECT id FROM batch)",
+const DROP_EARLY: Change = Change::Delete {
+    table: "early_end",
+    key: &[("id", Sort::Blob)],
 };
-const KEEP_EARLY: Batch = Batch {
+const KEEP_EARLY: Change = Change::Insert {
+    table: "early_end",
     columns: &[("id", Sort::Blob), ("event", Sort::Text)],
-    body: "INSERT INTO early_end (id, event) SELECT id, event FROM batch WHERE true ON CONFLICT (id) DO NOTHING",
+    then: "ON CONFLICT (id) DO NOTHING",
 };
 
 /// Takes the ends that were waiting for these starts.
@@ -241,7 +251,7 @@ fn take_early(
     let ids = || starts.iter().map(|started| vec![started.id.into()]).collect();
     let found = database.batch(&FIND_EARLY, ids())?;
     if !found.is_empty() {
-        database.batch(&DROP_EARLY, ids())?;
+        database.change(&DROP_EARLY, ids())?;
     }
     let read = |row: Row| {
         let text = row.read().text()?;
@@ -260,10 +270,11 @@ fn keep_early(database: &mut dyn Database, memory: &mut Memory, ends: &[&Ended])
         Ok(vec![ended.id.into(), text.into()])
     };
     let rows = ends.iter().map(row).collect::<Result<_, StoreError>>()?;
-    database.batch(&KEEP_EARLY, rows).map(drop)
+    database.change(&KEEP_EARLY, rows).map(drop)
 }
 
-const LINK: Batch = Batch {
+const LINK: Change = Change::Insert {
+    table: "chain",
     columns: &[
         ("instance", Sort::Int),
         ("n", Sort::Int),
@@ -272,8 +283,7 @@ const LINK: Batch = Batch {
         ("note", Sort::Text),
         ("hash", Sort::Blob),
     ],
-    body: "INSERT INTO chain (instance, n, kind, id, note, hash)
-        SELECT instance, n, kind, id, note, hash FROM batch",
+    then: "",
 };
 
 /// Adds the new starts and ends to this process's chain.
@@ -301,7 +311,7 @@ fn link(
             memory.head.hash.to_vec().into(),
         ]);
     }
-    database.batch(&LINK, rows).map(drop)
+    database.change(&LINK, rows).map(drop)
 }
 
 /// Adds a note of what is deleted on purpose to this process's chain.
@@ -316,7 +326,7 @@ pub(super) fn note(database: &mut dyn Database, memory: &mut Memory, text: &str)
         text.to_owned().into(),
         memory.head.hash.to_vec().into(),
     ];
-    database.batch(&LINK, vec![row])?;
+    database.change(&LINK, vec![row])?;
     save_head(database, memory, before)
 }
 

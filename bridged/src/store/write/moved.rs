@@ -9,19 +9,23 @@ use super::Memory;
 use super::words::Combo;
 use crate::record::{Answerer, Ended};
 use crate::store::StoreError;
-use crate::store::sql::{Batch, Database, Sort};
+use crate::store::sql::{Batch, Change, Database, Sort};
 
 const FIND: Batch = Batch {
     columns: &[("id", Sort::Blob)],
-    body: "SELECT i.id, c.client, c.kind, c.model FROM batch CROSS JOIN interception i
+    body: "SELECT i.id, i.combo, i.credential_hint, c.client, c.kind, c.model FROM batch CROSS JOIN interception i
         JOIN combo c ON c.id = i.combo WHERE i.id = batch.id",
 };
-const MOVE: Batch = Batch {
-    columns: &[("id", Sort::Blob), ("combo", Sort::Int), ("hint", Sort::Text)],
-    body:
-        "UPDATE interception SET asked_combo = interception.combo, asked_hint = interception.credential_hint,
-            combo = batch.combo, credential_hint = batch.hint
-        FROM batch WHERE interception.id = batch.id",
+const MOVE: Change = Change::Update {
+    table: "interception",
+    key: &[("id", Sort::Blob)],
+    columns: &[
+        ("asked_combo", Sort::Int),
+        ("asked_hint", Sort::Int),
+        ("combo", Sort::Int),
+        ("credential_hint", Sort::Int),
+    ],
+    and: "",
 };
 const ADD_COMBO: Batch = Batch {
     columns: &[("moved", Sort::Blob), ("to_combo", Sort::Int)],
@@ -31,49 +35,71 @@ const ADD_COMBO: Batch = Batch {
         ON CONFLICT (session, combo) DO NOTHING",
 };
 
+/// An interception that another answered.
+struct Moved<'e> {
+    id: Uuid,
+    asked_combo: i64,
+    asked_hint: Option<i64>,
+    combo: Combo,
+    answerer: &'e Answerer,
+}
+
 /// Names those who answered; returns the combos that interceptions are listed under from now on.
 pub(super) fn write(
     database: &mut dyn Database,
     memory: &mut Memory,
     ends: &[&Ended],
 ) -> Result<HashMap<Uuid, i64>, StoreError> {
-    let moved: HashMap<Uuid, &Answerer> = ends
-        .iter()
-        .filter_map(|ended| Some((ended.id, ended.answerer.as_ref()?)))
-        .collect();
+    let moved = find(database, memory, ends)?;
     if moved.is_empty() {
         return Ok(HashMap::new());
     }
-    let mut combos: Vec<(Uuid, Combo, &Answerer)> = Vec::new();
-    let ids = moved.keys().map(|id| vec![(*id).into()]).collect();
-    for row in database.batch(&FIND, ids)? {
-        let mut row = row.read();
-        let (id, client, kind, model) = (row.id()?, row.int()?, row.int()?, row.int()?);
-        if let Some(answerer) = moved.get(&id) {
-            let provider = memory.words.label(&answerer.provider);
-            combos.push((id, [client, provider, kind, model], answerer));
-        }
-    }
-    combos.sort_unstable_by_key(|(id, ..)| *id);
     memory
         .words
-        .learn_combos(database, combos.iter().map(|(_, combo, _)| *combo))?;
-    let number = |combo: &Combo| memory.words.combo_number(combo);
-    let rows = combos
+        .learn_combos(database, moved.iter().map(|moved| moved.combo))?;
+    let number = |moved: &Moved<'_>| memory.words.combo_number(&moved.combo);
+    let row = |moved: &Moved<'_>| {
+        vec![
+            moved.id.into(),
+            moved.asked_combo.into(),
+            moved.asked_hint.into(),
+            number(moved).into(),
+            memory.words.label(&moved.answerer.credential_hint).into(),
+        ]
+    };
+    database.change(&MOVE, moved.iter().map(row).collect())?;
+    let row = |moved: &Moved<'_>| vec![moved.id.into(), number(moved).into()];
+    database.batch(&ADD_COMBO, moved.iter().map(row).collect())?;
+    Ok(moved.iter().map(|moved| (moved.id, number(moved))).collect())
+}
+
+fn find<'e>(
+    database: &mut dyn Database,
+    memory: &Memory,
+    ends: &[&'e Ended],
+) -> Result<Vec<Moved<'e>>, StoreError> {
+    let answerers: HashMap<Uuid, &Answerer> = ends
         .iter()
-        .map(|(id, combo, answerer)| {
-            vec![
-                (*id).into(),
-                number(combo).into(),
-                answerer.credential_hint.as_str().into(),
-            ]
-        })
+        .filter_map(|ended| Some((ended.id, ended.answerer.as_ref()?)))
         .collect();
-    database.batch(&MOVE, rows)?;
-    let rows = combos
-        .iter()
-        .map(|(id, combo, _)| vec![(*id).into(), number(combo).into()])
-        .collect();
-    database.batch(&ADD_COMBO, rows)?;
-    Ok(combos.iter().map(|(id, combo, _)| (*id, number(combo))).collect())
+    let ids = answerers.keys().map(|id| vec![(*id).into()]).collect();
+    let mut moved = Vec::new();
+    for row in database.batch(&FIND, ids)? {
+        let mut row = row.read();
+        let (id, asked_combo, asked_hint) = (row.id()?, row.int()?, row.optional_int()?);
+        let (client, kind, model) = (row.int()?, row.int()?, row.int()?);
+        let Some(answerer) = answerers.get(&id) else {
+            continue;
+        };
+        let provider = memory.words.label(&answerer.provider);
+        moved.push(Moved {
+            id,
+            asked_combo,
+            asked_hint,
+            combo: [client, provider, kind, model],
+            answerer,
+        });
+    }
+    moved.sort_unstable_by_key(|moved| moved.id);
+    Ok(moved)
 }

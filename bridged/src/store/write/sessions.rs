@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::ends::{counts, is_unmetered};
 use crate::record::{Ended, Started};
 use crate::store::StoreError;
-use crate::store::sql::{Batch, Database, Sort, Value};
+use crate::store::sql::{Change, Database, Sort, Value};
 
 /// Additions to sessions, by user and session id.
 #[derive(Debug, Default)]
@@ -48,8 +48,8 @@ impl Default for Delta {
     }
 }
 
-/// The numbers of sessions, by user and session id.
-pub(super) type Sessions = HashMap<(String, i64), i64>;
+/// The number of each session and when it was active last, by user and session id.
+pub(super) type Sessions = HashMap<(String, i64), (i64, i64)>;
 
 impl Deltas {
     /// Counts a request.
@@ -83,7 +83,7 @@ impl Deltas {
         }
     }
 
-    /// Writes the additions; returns the sessions' numbers.
+    /// Writes the additions; returns what the sessions are then.
     pub(super) fn write(self, database: &mut dyn Database) -> Result<Sessions, StoreError> {
         let rows = self
             .0
@@ -91,10 +91,10 @@ impl Deltas {
             .map(|((id, who), delta)| row(id, *who, delta))
             .collect();
         let mut sessions = Sessions::new();
-        for row in database.batch(&UPSERT, rows)? {
+        for row in database.change(&UPSERT, rows)? {
             let mut row = row.read();
-            let (seq, who, id) = (row.int()?, row.int()?, row.text()?);
-            sessions.insert((id, who), seq);
+            let (seq, active, who, id) = (row.int()?, row.int()?, row.int()?, row.text()?);
+            sessions.insert((id, who), (seq, active));
         }
         Ok(sessions)
     }
@@ -124,7 +124,8 @@ fn row<'a>(id: &'a str, who: i64, delta: &Delta) -> Vec<Value<'a>> {
     ]
 }
 
-const UPSERT: Batch = Batch {
+const UPSERT: Change = Change::Insert {
+    table: "session",
     columns: &[
         ("id", Sort::Text),
         ("who", Sort::Int),
@@ -145,12 +146,7 @@ const UPSERT: Batch = Batch {
         ("last_prompt", Sort::Blob),
         ("last_prompt_at", Sort::Int),
     ],
-    body: "INSERT INTO session (id, who, started_at, last_active_at, interceptions, threads, prompts, tool_calls,
-            input, output, cache_read, cache_write, reasoning, cost_micros, unmetered, unpriced, last_prompt, last_prompt_at)
-        SELECT id, who, started_at, last_active_at, interceptions, threads, prompts, tool_calls,
-            input, output, cache_read, cache_write, reasoning, cost_micros, unmetered, unpriced, last_prompt, last_prompt_at
-        FROM batch WHERE true
-        ON CONFLICT (id, who) DO UPDATE SET
+    then: "ON CONFLICT (id, who) DO UPDATE SET
             started_at = CASE WHEN excluded.started_at < session.started_at
                 THEN excluded.started_at ELSE session.started_at END,
             last_active_at = CASE WHEN excluded.last_active_at > session.last_active_at
@@ -172,5 +168,5 @@ const UPSERT: Batch = Batch {
                 THEN excluded.last_prompt ELSE session.last_prompt END,
             last_prompt_at = CASE WHEN excluded.last_prompt_at >= coalesce(session.last_prompt_at, 0)
                 THEN excluded.last_prompt_at ELSE session.last_prompt_at END
-        RETURNING seq, who, id",
+        RETURNING seq, last_active_at, who, id",
 };

@@ -8,7 +8,7 @@ use super::Memory;
 use super::sessions::{Deltas, Sessions};
 use crate::record::Started;
 use crate::store::StoreError;
-use crate::store::sql::{Batch, Database, Sort, Value};
+use crate::store::sql::{Batch, Change, Database, Sort, Value};
 
 /// Tool results that are followed to the call they answer, the last ones of a request.
 const RESULTS_FOLLOWED: usize = 16;
@@ -70,14 +70,11 @@ const FIND_CALLS: Batch = Batch {
         FROM batch CROSS JOIN tool_call t JOIN interception i ON i.id = t.interception
         JOIN session s ON s.seq = i.session WHERE t.id = batch.call AND i.who = batch.who",
 };
-const SET_RESULTS: Batch = Batch {
-    columns: &[
-        ("interception", Sort::Blob),
-        ("n", Sort::Int),
-        ("result", Sort::Int),
-    ],
-    body: "UPDATE tool_call SET result = batch.result FROM batch
-        WHERE tool_call.interception = batch.interception AND tool_call.n = batch.n",
+const SET_RESULTS: Change = Change::Update {
+    table: "tool_call",
+    key: &[("interception", Sort::Blob), ("n", Sort::Int)],
+    columns: &[("result", Sort::Int)],
+    and: "",
 };
 
 /// Finds the interceptions that made the tool calls which these requests answer, and notes on those calls how
@@ -120,7 +117,7 @@ fn parents(
     let results = results
         .into_iter()
         .map(|((id, n), failed)| vec![id.into(), n.into(), failed.into()]);
-    database.batch(&SET_RESULTS, results.collect())?;
+    database.change(&SET_RESULTS, results.collect())?;
     let mut parents = HashMap::new();
     // The first place is the last result.
     for ((child, _), (parent, ..)) in found {
@@ -137,27 +134,35 @@ pub(super) fn insert(
     sessions: &Sessions,
 ) -> Result<(), StoreError> {
     let mut rows = Vec::with_capacity(begun.len());
+    let mut open = Vec::with_capacity(begun.len());
     let mut prompts = Vec::new();
-    let mut combos: BTreeMap<(i64, i64), (i64, i64)> = BTreeMap::new();
+    let mut combos = BTreeMap::new();
     for begun in begun {
+        let started = begun.started;
         let key = (begun.session.clone(), begun.who);
-        let session = sessions.get(&key).copied().ok_or(StoreError::Unreadable)?;
-        let combo = memory.words.combo(begun.started);
-        let active = combos.entry((session, combo)).or_insert((begun.who, 0));
-        active.1 = active.1.max(begun.started.started_at.0);
+        let (session, active) = sessions.get(&key).copied().ok_or(StoreError::Unreadable)?;
+        let combo = memory.words.combo(started);
+        combos.insert((session, combo), (begun.who, active));
         rows.push(row(memory, begun, session, combo));
-        if let Some(prompt) = &begun.started.prompt {
-            let cut = begun.started.prompt_truncated;
+        open.push(vec![
+            started.id.into(),
+            started.started_at.0.into(),
+            memory.instance.into(),
+            begun.who.into(),
+            combo.into(),
+        ]);
+        if let Some(prompt) = &started.prompt {
             prompts.push(vec![
-                begun.started.id.into(),
+                started.id.into(),
+                started.prompt_truncated.into(),
                 memory.packer.body(prompt).into(),
-                cut.into(),
             ]);
         }
     }
-    database.batch(&INSERT, rows)?;
-    database.batch(&INSERT_PROMPT, prompts)?;
-    activate(database, &combos)
+    database.change(&INSERT, rows)?;
+    database.change(&INSERT_OPEN, open)?;
+    database.change(&INSERT_PROMPT, prompts)?;
+    activate(database, combos)
 }
 
 fn row<'e>(memory: &Memory, begun: &Begun<'e>, session: i64, combo: i64) -> Vec<Value<'e>> {
@@ -167,101 +172,103 @@ fn row<'e>(memory: &Memory, begun: &Begun<'e>, session: i64, combo: i64) -> Vec<
     let other = |id: Uuid| (id != started.id).then_some(id);
     vec![
         started.id.into(),
+        session.into(),
+        started.started_at.0.into(),
+        started.request_bytes.into(),
+        memory.instance.into(),
+        begun.who.into(),
+        combo.into(),
+        words.optional(started.client_version.as_deref()).into(),
+        words.optional(started.user_agent.as_deref()).into(),
+        words.label(&started.credential_hint).into(),
+        started.api.code().into(),
+        started.mode.code().into(),
+        started.credential.code().into(),
+        started.stream.into(),
         other(started.request_id).into(),
         started.connect_id.into(),
-        memory.instance.into(),
-        session.into(),
         begun.parent.as_ref().map(|parent| parent.root).into(),
         begun.parent.as_ref().map(|parent| parent.id).into(),
         started.agent_id.as_deref().into(),
         started.parent_agent_id.as_deref().into(),
-        begun.who.into(),
-        combo.into(),
-        started.api.code().into(),
-        words.optional(started.client_version.as_deref()).into(),
-        words.optional(started.user_agent.as_deref()).into(),
-        started.mode.code().into(),
-        started.credential.code().into(),
-        started.credential_hint.as_str().into(),
-        started.stream.into(),
-        started.started_at.0.into(),
-        started.request_bytes.into(),
     ]
 }
 
-const INSERT: Batch = Batch {
+const INSERT: Change = Change::Insert {
+    table: "interception",
     columns: &[
         ("id", Sort::Blob),
+        ("session", Sort::Int),
+        ("started_at", Sort::Int),
+        ("request_bytes", Sort::Int),
+        ("instance", Sort::Int),
+        ("who", Sort::Int),
+        ("combo", Sort::Int),
+        ("client_version", Sort::Int),
+        ("user_agent", Sort::Int),
+        ("credential_hint", Sort::Int),
+        ("api", Sort::Int),
+        ("mode", Sort::Int),
+        ("credential", Sort::Int),
+        ("stream", Sort::Int),
         ("request_id", Sort::Blob),
         ("connect_id", Sort::Blob),
-        ("instance", Sort::Int),
-        ("session", Sort::Int),
         ("thread_root", Sort::Blob),
         ("thread_parent", Sort::Blob),
         ("agent_id", Sort::Text),
         ("parent_agent_id", Sort::Text),
+    ],
+    then: "",
+};
+const INSERT_OPEN: Change = Change::Insert {
+    table: "open",
+    columns: &[
+        ("id", Sort::Blob),
+        ("started_at", Sort::Int),
+        ("instance", Sort::Int),
         ("who", Sort::Int),
         ("combo", Sort::Int),
-        ("api", Sort::Int),
-        ("client_version", Sort::Int),
-        ("user_agent", Sort::Int),
-        ("mode", Sort::Int),
-        ("credential", Sort::Int),
-        ("credential_hint", Sort::Text),
-        ("stream", Sort::Int),
-        ("started_at", Sort::Int),
-        ("request_bytes", Sort::Int),
     ],
-    body: "INSERT INTO interception (id, request_id, connect_id, instance, session, thread_root, thread_parent,
-            agent_id, parent_agent_id, who, combo, api, client_version, user_agent, mode, credential, credential_hint, stream, started_at,
-            request_bytes)
-        SELECT id, request_id, connect_id, instance, session, thread_root, thread_parent,
-            agent_id, parent_agent_id, who, combo, api, client_version, user_agent, mode, credential, credential_hint, stream, started_at,
-            request_bytes
-        FROM batch",
+    then: "",
 };
-const INSERT_PROMPT: Batch = Batch {
+const INSERT_PROMPT: Change = Change::Insert {
+    table: "prompt",
     columns: &[
         ("interception", Sort::Blob),
-        ("body", Sort::Blob),
         ("truncated", Sort::Int),
+        ("body", Sort::Blob),
     ],
-    body: "INSERT INTO prompt (interception, body, truncated) SELECT interception, body, truncated FROM batch",
+    then: "",
 };
-const ADD_COMBO: Batch = Batch {
+const ADD_COMBO: Change = Change::Insert {
+    table: "session_combo",
     columns: &[
         ("session", Sort::Int),
         ("combo", Sort::Int),
         ("who", Sort::Int),
         ("active", Sort::Int),
     ],
-    body:
-        "INSERT INTO session_combo (session, combo, who, active) SELECT session, combo, who, active FROM batch
-        WHERE true ON CONFLICT (session, combo) DO NOTHING",
+    then: "ON CONFLICT (session, combo) DO NOTHING",
 };
-const MOVE_COMBOS: Batch = Batch {
-    columns: &[("session", Sort::Int)],
-    body:
-        "UPDATE session_combo SET active = s.last_active_at FROM batch JOIN session s ON s.seq = batch.session
-        WHERE session_combo.session = batch.session AND session_combo.active < s.last_active_at",
+const MOVE_COMBOS: Change = Change::Update {
+    table: "session_combo",
+    key: &[("session", Sort::Int)],
+    columns: &[("active", Sort::Int)],
+    and: "AND t.active < batch.active",
 };
 
 /// Puts sessions that were active at the top of the lists of all their combos.
-fn activate(
-    database: &mut dyn Database,
-    combos: &BTreeMap<(i64, i64), (i64, i64)>,
-) -> Result<(), StoreError> {
-    let rows = combos.iter().map(|((session, combo), (who, active))| {
-        vec![
-            (*session).into(),
-            (*combo).into(),
-            (*who).into(),
-            (*active).into(),
-        ]
-    });
-    database.batch(&ADD_COMBO, rows.collect())?;
-    let mut sessions: Vec<i64> = combos.keys().map(|(session, _)| *session).collect();
-    sessions.dedup();
-    let rows = sessions.into_iter().map(|session| vec![session.into()]);
-    database.batch(&MOVE_COMBOS, rows.collect()).map(drop)
+fn activate(database: &mut dyn Database, combos: BTreeMap<(i64, i64), (i64, i64)>) -> Result<(), StoreError> {
+    let sessions: BTreeMap<i64, i64> = combos
+        .iter()
+        .map(|((session, _), (_, active))| (*session, *active))
+        .collect();
+    let row = |((session, combo), (who, active)): ((i64, i64), (i64, i64))| {
+        vec![session.into(), combo.into(), who.into(), active.into()]
+    };
+    database.change(&ADD_COMBO, combos.into_iter().map(row).collect())?;
+    let rows = sessions
+        .into_iter()
+        .map(|(session, active)| vec![session.into(), active.into()]);
+    database.change(&MOVE_COMBOS, rows.collect()).map(drop)
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use crate::record::{Ended, Started};
 use crate::store::StoreError;
-use crate::store::sql::{Batch, Database, Sort};
+use crate::store::sql::{Batch, Change, Database, Sort};
 
 /// Words kept in memory; past this the memory is emptied, not the table.
 const KEPT: usize = 50_000;
@@ -21,18 +21,19 @@ pub(super) struct Words {
     combos: HashMap<Combo, i64>,
 }
 
-const ADD_LABELS: Batch = Batch {
+const ADD_LABELS: Change = Change::Insert {
+    table: "label",
     columns: &[("text", Sort::Text)],
-    body: "INSERT INTO label (text) SELECT text FROM batch WHERE true ON CONFLICT (text) DO NOTHING",
+    then: "ON CONFLICT (text) DO NOTHING",
 };
 const FIND_LABELS: Batch = Batch {
     columns: &[("text", Sort::Text)],
     body: "SELECT l.text, l.id FROM batch CROSS JOIN label l WHERE l.text = batch.text",
 };
-const ADD_COMBOS: Batch = Batch {
+const ADD_COMBOS: Change = Change::Insert {
+    table: "combo",
     columns: &COMBO,
-    body: "INSERT INTO combo (client, provider, kind, model) SELECT client, provider, kind, model FROM batch
-        WHERE true ON CONFLICT (client, provider, kind, model) DO NOTHING",
+    then: "ON CONFLICT (client, provider, kind, model) DO NOTHING",
 };
 const FIND_COMBOS: Batch = Batch {
     columns: &COMBO,
@@ -71,7 +72,7 @@ impl Words {
             .collect();
         if !new.is_empty() {
             let rows = || new.iter().map(|word| vec![(*word).into()]).collect();
-            database.batch(&ADD_LABELS, rows())?;
+            database.change(&ADD_LABELS, rows())?;
             for row in database.batch(&FIND_LABELS, rows())? {
                 let mut row = row.read();
                 self.labels.insert(row.text()?, row.int()?);
@@ -95,7 +96,7 @@ impl Words {
             return Ok(());
         }
         let rows = || new.iter().map(|combo| combo.map(Into::into).to_vec()).collect();
-        database.batch(&ADD_COMBOS, rows())?;
+        database.change(&ADD_COMBOS, rows())?;
         for row in database.batch(&FIND_COMBOS, rows())? {
             let mut row = row.read();
             let combo = [row.int()?, row.int()?, row.int()?, row.int()?];
@@ -141,6 +142,7 @@ fn words_of_start(started: &Started) -> impl Iterator<Item = &str> {
         &*started.client,
         &*started.provider,
         &*started.kind,
+        started.credential_hint.as_str(),
     ];
     let perhaps = [&started.model, &started.client_version, &started.user_agent];
     always
@@ -149,11 +151,12 @@ fn words_of_start(started: &Started) -> impl Iterator<Item = &str> {
 }
 
 fn words_of_end(ended: &Ended) -> impl Iterator<Item = &str> {
-    let answerer = ended.answerer.as_ref().map(|answerer| &*answerer.provider);
+    let answerer = ended.answerer.as_ref();
+    let answerer = answerer.map(|answerer| [&*answerer.provider, answerer.credential_hint.as_str()]);
     let told = ended.facts.iter().flat_map(|facts| {
         let perhaps = [facts.model.as_deref(), facts.finish_reason.as_deref()];
         let tools = facts.tool_calls.iter().map(|call| call.name.as_str());
         perhaps.into_iter().flatten().chain(tools)
     });
-    answerer.into_iter().chain(told)
+    answerer.into_iter().flatten().chain(told)
 }
