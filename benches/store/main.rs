@@ -5,7 +5,7 @@
 //! Prints interceptions a second, bytes an interception, the wait for one commit, and the median and 95th percentile
 //! of each question.
 //! `cargo bench --bench store`; `CAUSEWAY_BENCH_ROWS=10000000` for more, `CAUSEWAY_BENCH_STORE=postgres` for a server
-//! that the bench starts itself.
+//! that the bench starts itself, or the URL of an empty database.
 
 #![expect(
     clippy::unwrap_used,
@@ -46,12 +46,14 @@ fn main() {
 
 async fn run(rows: u64) {
     let folder = tempfile::tempdir().unwrap();
-    let server = match std::env::var("CAUSEWAY_BENCH_STORE").as_deref() {
-        Ok("postgres") => postgres::Postgres::start(),
+    let asked = std::env::var("CAUSEWAY_BENCH_STORE").ok();
+    let server = match asked.as_deref() {
+        Some("postgres") => postgres::Postgres::start(),
         _ => None,
     };
-    let location = match &server {
-        Some(server) => StoreLocation::Postgres(PostgresUrl::parse(&server.database("bench")).unwrap()),
+    let url = server.as_ref().map(|server| server.database("bench"));
+    let location = match url.or(asked.filter(|asked| asked.contains("://"))) {
+        Some(url) => StoreLocation::Postgres(PostgresUrl::parse(&url).unwrap()),
         None => StoreLocation::Sqlite(folder.path().join("bench.db")),
     };
     let store = Store::open(&StoreConfig {

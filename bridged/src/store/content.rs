@@ -5,7 +5,6 @@
 //! of records relies on.
 
 use std::cell::RefCell;
-use std::io::Read as _;
 
 use aws_lc_rs::digest;
 
@@ -117,11 +116,24 @@ pub(super) fn sha256(bytes: &[u8]) -> Digest {
     sum
 }
 
+thread_local! {
+    /// Making one takes longer than reading most texts.
+    static UNPACKER: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
+}
+
 fn unpack(packed: &[u8]) -> Result<String, StoreError> {
-    let mut text = Vec::new();
-    zstd::stream::read::Decoder::new(packed)
-        .and_then(|decoder| decoder.take(LONGEST).read_to_end(&mut text))
-        .map_err(|_| StoreError::Unreadable)?;
+    let unreadable = |_| StoreError::Unreadable;
+    let length = match zstd::zstd_safe::get_frame_content_size(packed) {
+        Ok(Some(length)) if length <= LONGEST => usize::try_from(length).map_err(|_| StoreError::Unreadable)?,
+        _ => return Err(StoreError::Unreadable),
+    };
+    let text = UNPACKER.with_borrow_mut(|slot| {
+        let unpacker = match slot.take() {
+            Some(unpacker) => unpacker,
+            None => zstd::bulk::Decompressor::new().map_err(unreadable)?,
+        };
+        slot.insert(unpacker).decompress(packed, length).map_err(unreadable)
+    })?;
     String::from_utf8(text).map_err(|_| StoreError::Unreadable)
 }
 
