@@ -92,7 +92,7 @@ impl Gateway {
             .await
             .map_err(|error| Failure::because("the gateway cannot start", error))?;
         let token_file = config.data_dir.join("token");
-        let made = first_token(&app, &token_file).await?;
+        let made = first_token_or_later(&app, &token_file).await?;
         let proxy = Proxy::new(
             app.clone(),
             config.proxy.clone(),
@@ -156,6 +156,27 @@ fn ca_files(config: &Config, authority: &Authority) -> Result<CaFiles, Failure> 
         certificate: config.proxy.ca_cert.clone(),
         fingerprint: authority.fingerprint(),
     })
+}
+
+/// How long to wait before the record store is asked again for the first token.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// The first token now, or, where the record store is away, once it is back.
+async fn first_token_or_later(app: &Arc<App>, path: &Path) -> Result<bool, Failure> {
+    match app.store.token_version().await {
+        Err(error) if error.is_away() => {}
+        _ => return first_token(app, path).await,
+    }
+    let (app, path) = (app.clone(), path.to_owned());
+    app.tracker.clone().spawn(async move {
+        while !app.stopping.is_cancelled() && first_token(&app, &path).await.is_err() {
+            tokio::select! {
+                () = tokio::time::sleep(AGAIN) => {}
+                () = app.stopping.cancelled() => {}
+            }
+        }
+    });
+    Ok(false)
 }
 
 /// Makes sure that the token in `path` is good, making it on the first start. True when it was made.

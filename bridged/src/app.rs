@@ -129,7 +129,7 @@ impl App {
         };
         let snapshot = Snapshot::build(&config, &shared, None)?;
         snapshot.publish(&shared, true);
-        let store = Store::open(&config.store).await?;
+        let store = Store::open_or_wait(&config.store).await?;
         let (queue, jobs) = mpsc::channel(crate::record::QUEUE);
         let gate = Gate::default();
         let writing = WriterConfig {

@@ -187,6 +187,9 @@ pub struct Tokens {
     known: ArcSwap<Known>,
 }
 
+/// The version of tokens that were never read.
+const UNREAD: i64 = -1;
+
 #[derive(Debug)]
 struct Known {
     version: i64,
@@ -194,12 +197,18 @@ struct Known {
 }
 
 impl Tokens {
-    /// Reads all tokens from `store`.
+    /// Reads all tokens from `store`; none where it is away, until it is back.
     ///
     /// # Errors
     /// The store cannot be read.
     pub async fn load(store: Store) -> Result<Tokens, StoreError> {
-        let known = Known::read(&store, None).await?;
+        let known = match Known::read(&store, None).await {
+            Err(error) if error.is_away() => Known {
+                version: UNREAD,
+                by_hash: HashMap::new(),
+            },
+            outcome => outcome?,
+        };
         Ok(Tokens {
             store,
             known: ArcSwap::from_pointee(known),

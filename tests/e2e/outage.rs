@@ -159,6 +159,25 @@ async fn an_outage_of_the_database_goes_unnoticed() {
     assert!(!log.contains("hunter2"), "no password in the log");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_starts_without_its_database_and_serves_once_it_is_there() {
+    let Some(mut server) = Postgres::start() else {
+        return;
+    };
+    let fake = FakeProvider::answering(Offers::Both, &[CASE]).await;
+    let mut gateway = on_postgres(&server, &fake, &[]).await;
+    gateway.kill_9();
+    server.stop();
+    gateway.restart().await;
+    let load = Load::on(&gateway, CASE, 2);
+    grows("refusals while no token can be proved", || load.refused(), 5).await;
+    server.resume();
+    grows("replies", || load.whole(), 20).await;
+    let seen = load.stop().await;
+    check_whole(&gateway, &seen.whole).await;
+    check_books(&gateway).await;
+}
+
 /// Waits until a count has grown by `more`.
 async fn grows(what: &str, count: impl Fn() -> usize, more: usize) {
     let before = count();

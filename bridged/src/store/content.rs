@@ -124,7 +124,9 @@ thread_local! {
 fn unpack(packed: &[u8]) -> Result<String, StoreError> {
     let unreadable = |_| StoreError::Unreadable;
     let length = match zstd::zstd_safe::get_frame_content_size(packed) {
-        Ok(Some(length)) if length <= LONGEST => usize::try_from(length).map_err(|_| StoreError::Unreadable)?,
+        Ok(Some(length)) if length <= LONGEST => {
+            usize::try_from(length).map_err(|_| StoreError::Unreadable)?
+        }
         _ => return Err(StoreError::Unreadable),
     };
     let text = UNPACKER.with_borrow_mut(|slot| {
@@ -132,7 +134,9 @@ fn unpack(packed: &[u8]) -> Result<String, StoreError> {
             Some(unpacker) => unpacker,
             None => zstd::bulk::Decompressor::new().map_err(unreadable)?,
         };
-        slot.insert(unpacker).decompress(packed, length).map_err(unreadable)
+        slot.insert(unpacker)
+            .decompress(packed, length)
+            .map_err(unreadable)
     })?;
     String::from_utf8(text).map_err(|_| StoreError::Unreadable)
 }

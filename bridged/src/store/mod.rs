@@ -25,7 +25,8 @@ mod write;
 mod writer;
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Semaphore;
 
@@ -81,6 +82,25 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether a server cannot be reached, or is just starting or stopping.
+    pub fn is_away(&self) -> bool {
+        let StoreError::Postgres(error) = self else {
+            return matches!(self, StoreError::TimedOut);
+        };
+        if let Some(code) = error.code() {
+            return code.code().starts_with("57");
+        }
+        let mut reason = std::error::Error::source(error);
+        while let Some(error) = reason {
+            if let Some(error) = error.downcast_ref::<std::io::Error>() {
+                // A certificate that is not trusted will not be so later.
+                return error.kind() != std::io::ErrorKind::InvalidData;
+            }
+            reason = error.source();
+        }
+        false
+    }
+
     /// Whether the same may succeed later.
     fn is_passing(&self) -> bool {
         use rusqlite::ErrorCode;
@@ -170,6 +190,26 @@ impl OpenError {
             source => OpenError::Store { store, source },
         }
     }
+
+    /// Whether the server, or the way there, is down: not that it refuses us.
+    fn is_away(&self) -> bool {
+        match self {
+            OpenError::Store { source, .. } => source.is_away(),
+            _ => false,
+        }
+    }
+
+    fn into_store_error(self) -> StoreError {
+        match self {
+            OpenError::Store { source, .. } => source,
+            OpenError::Newer { found, known, .. } => StoreError::Newer { found, known },
+            OpenError::Old { .. } => StoreError::Old,
+            OpenError::File { .. } | OpenError::Foreign { .. } | OpenError::Trust(_) => {
+                StoreError::Unreadable
+            }
+            OpenError::Stopped => StoreError::Stopped,
+        }
+    }
 }
 
 /// Reads records and manages tokens. Cheap to clone.
@@ -178,6 +218,8 @@ pub struct Store(Arc<Inner>);
 
 struct Inner {
     place: Place,
+    /// Whether the tables are known to be there.
+    is_prepared: AtomicBool,
     idle: Mutex<Vec<Box<dyn Database>>>,
     asking: Semaphore,
 }
@@ -238,6 +280,32 @@ impl Store {
     /// # Errors
     /// It cannot be made or reached, is not ours, or is newer than this program.
     pub async fn open(config: &StoreConfig) -> Result<Store, OpenError> {
+        let store = Store::at(config)?;
+        let opening = store.clone();
+        tokio::task::spawn_blocking(move || opening.prepare())
+            .await
+            .map_err(|_| OpenError::Stopped)??;
+        Ok(store)
+    }
+
+    /// The same, but a server that cannot be reached now is asked again with each question.
+    ///
+    /// # Errors
+    /// As `open`, unless the server is away.
+    pub async fn open_or_wait(config: &StoreConfig) -> Result<Store, OpenError> {
+        match Store::open(config).await {
+            Err(error) if error.is_away() => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "the record store cannot be reached; records wait in the spool"
+                );
+                Store::at(config)
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn at(config: &StoreConfig) -> Result<Store, OpenError> {
         let place = match &config.location {
             StoreLocation::Sqlite(path) => Place::Sqlite(path.clone()),
             StoreLocation::Postgres(url) => {
@@ -246,15 +314,36 @@ impl Store {
                 Place::Postgres(postgres::Server::new(url.config(), trust.for_database(), runtime))
             }
         };
-        let opening = place.clone();
-        let database = tokio::task::spawn_blocking(move || opening.open())
-            .await
-            .map_err(|_| OpenError::Stopped)??;
         Ok(Store(Arc::new(Inner {
             place,
-            idle: Mutex::new(vec![database]),
+            is_prepared: AtomicBool::new(false),
+            idle: Mutex::new(Vec::new()),
             asking: Semaphore::new(ASKING),
         })))
+    }
+
+    /// Makes or migrates the database where that has not happened yet.
+    fn prepare(&self) -> Result<(), OpenError> {
+        if !self.0.is_prepared.load(Ordering::Acquire) {
+            let database = self.0.place.open()?;
+            self.keep_idle(database);
+            self.0.is_prepared.store(true, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// A connection for the writer.
+    fn connect_to_write(&self, durability: Durability) -> Result<Box<dyn Database>, StoreError> {
+        self.prepare().map_err(OpenError::into_store_error)?;
+        self.0.place.connect_to_write(durability)
+    }
+
+    fn keep_idle(&self, database: Box<dyn Database>) {
+        self.idle().push(database);
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Box<dyn Database>>> {
+        self.0.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Bytes that the database takes on its server; nothing for a file, whose size the file system knows.
@@ -289,9 +378,9 @@ impl Store {
         &self,
         question: impl FnOnce(&mut dyn Database) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let idle = || self.0.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        self.prepare().map_err(OpenError::into_store_error)?;
         let mut database = loop {
-            let kept = idle().pop();
+            let kept = self.idle().pop();
             match kept {
                 Some(database) if database.is_usable() => break database,
                 Some(_) => {}
@@ -300,7 +389,7 @@ impl Store {
         };
         let answer = question(database.as_mut());
         if database.is_usable() {
-            idle().push(database);
+            self.keep_idle(database);
         }
         answer
     }

@@ -188,7 +188,7 @@ impl Keeper {
         let open = match self.open.take() {
             Some(open) => open,
             None => {
-                let mut database = self.store.0.place.connect_to_write(self.durability)?;
+                let mut database = self.store.connect_to_write(self.durability)?;
                 let name = self.names.own;
                 let (instance, head) =
                     transaction(database.as_mut(), |database| lease::enter(database, name))?;
