@@ -12,7 +12,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::StoreError;
-use super::filter::{Filter, Question};
+use super::filter::{Filter, Question, clause};
 use super::sessions::SessionUsage;
 use super::sql::Columns;
 use crate::clock::Micros;
@@ -174,10 +174,14 @@ fn date(day: i64) -> String {
 /// A `FROM` and `WHERE` of the rows `x` of the roll-up that fit `filter`, on the days from the first to the last of
 /// `days`, with their combos `c` where `by` or the filter needs them.
 fn rows_of(question: &mut Question, filter: &Filter, days: (i64, i64), by: &[Dimension]) -> String {
-    let mut conditions = vec![
-        format!("x.day >= {}", question.bind(days.0)),
-        format!("x.day <= {}", question.bind(days.1)),
-    ];
+    let mut conditions = Vec::new();
+    // What says nothing would only mislead the database.
+    if days.0 > *DAYS.start() {
+        conditions.push(format!("x.day >= {}", question.bind(days.0)));
+    }
+    if days.1 < *DAYS.end() {
+        conditions.push(format!("x.day <= {}", question.bind(days.1)));
+    }
     conditions.extend(question.any_label("x.who", &filter.user));
     let combos = question.combos("c", filter);
     let has_combo = !combos.is_empty() || by.iter().any(|dimension| *dimension != Dimension::User);
@@ -187,7 +191,7 @@ fn rows_of(question: &mut Question, filter: &Filter, days: (i64, i64), by: &[Dim
         from += " CROSS JOIN combo c";
         conditions.push("c.id = x.combo".to_owned());
     }
-    format!("FROM {from} WHERE {}", conditions.join(" AND "))
+    format!("FROM {from} {}", clause(&conditions))
 }
 
 /// A line's place among others: its day, where lines have one, and its words. Opaque to clients, and made of nothing
