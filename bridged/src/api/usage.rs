@@ -33,7 +33,7 @@ pub(super) async fn usage(
         head: ["day"]
             .into_iter()
             .chain(by.iter().map(|dimension| dimension.as_str()))
-            .chain(TOTALS)
+            .chain(Totals::COLUMNS)
             .collect(),
     };
     let store = app.store.clone();
@@ -64,7 +64,7 @@ pub(super) async fn seats(
         name: "seats",
         head: ["user", "first_day", "last_day"]
             .into_iter()
-            .chain(TOTALS)
+            .chain(Totals::COLUMNS)
             .collect(),
     };
     let store = app.store.clone();
@@ -82,25 +82,6 @@ pub(super) async fn seats(
 fn either(answer: impl IntoResponse) -> Response {
     ([(VARY, HeaderValue::from_static("accept"))], answer).into_response()
 }
-
-/// The columns of `Totals`.
-const TOTALS: [&str; 15] = [
-    "interceptions",
-    "completed",
-    "failed",
-    "refused",
-    "aborted",
-    "prompts",
-    "tool_calls",
-    "input",
-    "output",
-    "cache_read",
-    "cache_write",
-    "reasoning",
-    "cost_micros",
-    "unmetered",
-    "unpriced",
-];
 
 fn usage_cells(line: &UsageLine, by: &[Dimension]) -> Vec<String> {
     let mut cells = vec![line.day.clone()];
@@ -120,34 +101,11 @@ fn seat_cells(line: SeatLine) -> Vec<String> {
         .collect()
 }
 
-fn total_cells(totals: &Totals) -> impl Iterator<Item = String> + use<> {
-    let usage = &totals.usage;
-    // What is not known is an empty cell.
-    let cost = totals
-        .cost_micros
-        .map(|cost| cost.to_string())
-        .unwrap_or_default();
-    let before = [
-        totals.interceptions,
-        totals.completed,
-        totals.failed,
-        totals.refused,
-        totals.aborted,
-        totals.prompts,
-        totals.tool_calls,
-        usage.input,
-        usage.output,
-        usage.cache_read,
-        usage.cache_write,
-        usage.reasoning,
-    ];
-    let after = [totals.unmetered, totals.unpriced];
-    let text = |number: i64| number.to_string();
-    before
-        .into_iter()
-        .map(text)
-        .chain([cost])
-        .chain(after.into_iter().map(text))
+/// What is not known is an empty cell.
+fn total_cells(totals: &Totals) -> [String; 15] {
+    totals
+        .numbers()
+        .map(|number| number.map(|number| number.to_string()).unwrap_or_default())
 }
 
 /// Answers the clients.

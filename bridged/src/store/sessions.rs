@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::content::{Content, sha256};
 use super::filter::{Cursor, Filter, Page, Parts, Question};
-use super::sql::{Batch, Database, Dialect, Row, Sort};
+use super::sql::{Batch, Columns, Database, Dialect, Row, Sort};
 use super::{Store, StoreError};
 use crate::clock::Micros;
 
@@ -67,6 +67,19 @@ pub struct SessionUsage {
     pub cache_write: i64,
     /// Part of `output`.
     pub reasoning: i64,
+}
+
+impl SessionUsage {
+    /// Reads the next five columns.
+    pub(super) fn read(row: &mut Columns) -> Result<SessionUsage, StoreError> {
+        Ok(SessionUsage {
+            input: row.int()?,
+            output: row.int()?,
+            cache_read: row.int()?,
+            cache_write: row.int()?,
+            reasoning: row.int()?,
+        })
+    }
 }
 
 /// One thread of a session: requests chained by tool calls.
@@ -265,13 +278,7 @@ fn row(row: Row) -> Result<SessionRow, StoreError> {
         threads: row.int()?,
         prompts: row.int()?,
         tool_calls: row.int()?,
-        usage: SessionUsage {
-            input: row.int()?,
-            output: row.int()?,
-            cache_read: row.int()?,
-            cache_write: row.int()?,
-            reasoning: row.int()?,
-        },
+        usage: SessionUsage::read(&mut row)?,
         cost_micros: row.optional_int()?,
         unpriced: row.int()?,
         unmetered: row.int()?,

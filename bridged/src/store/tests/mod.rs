@@ -134,6 +134,7 @@ on_both! {
     usage:
         usage_adds_up_however_it_is_told_apart
         users_and_words_have_pages
+        what_was_taken_back_is_no_use
         usage_is_read_by_an_index
     ;
     budgets:

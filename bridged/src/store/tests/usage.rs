@@ -150,6 +150,30 @@ pub(super) async fn users_and_words_have_pages(home: Home) {
     assert_eq!(names, ["user 0", "user 1", "user 4"]);
 }
 
+pub(super) async fn what_was_taken_back_is_no_use(home: Home) {
+    let store = filled(&home).await;
+    let moved = "UPDATE usage_day SET interceptions = 0, refused = 0 WHERE day = 20002";
+    store
+        .ask(move |database| database.execute(moved, &[]))
+        .await
+        .unwrap();
+    let filter = Filter {
+        after: Some(Micros(20_002 * DAY)),
+        before: Some(Micros(20_003 * DAY)),
+        ..Filter::default()
+    };
+    assert_eq!(all_usage(&store, &filter, &[], 50).await, []);
+    let page = || Page {
+        cursor: None,
+        limit: 50,
+    };
+    assert_eq!(store.seats(filter.clone(), page()).await.unwrap().0, []);
+    assert_eq!(
+        store.facets(filter, Dimension::Client, page()).await.unwrap().0,
+        []
+    );
+}
+
 pub(super) async fn usage_is_read_by_an_index(home: Home) {
     let store = filled(&home).await;
     let plans = store.ask(|database| {

@@ -97,26 +97,48 @@ pub struct Totals {
     pub unpriced: i64,
 }
 
-/// The columns that are added up, as `Totals::read` takes them.
-const COUNTS: [&str; 15] = [
-    "interceptions",
-    "completed",
-    "failed",
-    "refused",
-    "aborted",
-    "prompts",
-    "tool_calls",
-    "input",
-    "output",
-    "cache_read",
-    "cache_write",
-    "reasoning",
-    "cost_micros",
-    "unmetered",
-    "unpriced",
-];
-
 impl Totals {
+    /// What is counted, flat and in order: the columns of the roll-up that are added up.
+    pub const COLUMNS: [&str; 15] = [
+        "interceptions",
+        "completed",
+        "failed",
+        "refused",
+        "aborted",
+        "prompts",
+        "tool_calls",
+        "input",
+        "output",
+        "cache_read",
+        "cache_write",
+        "reasoning",
+        "cost_micros",
+        "unmetered",
+        "unpriced",
+    ];
+
+    /// The counts in the same order; none for what is not known.
+    pub fn numbers(&self) -> [Option<i64>; 15] {
+        let usage = &self.usage;
+        [
+            Some(self.interceptions),
+            Some(self.completed),
+            Some(self.failed),
+            Some(self.refused),
+            Some(self.aborted),
+            Some(self.prompts),
+            Some(self.tool_calls),
+            Some(usage.input),
+            Some(usage.output),
+            Some(usage.cache_read),
+            Some(usage.cache_write),
+            Some(usage.reasoning),
+            self.cost_micros,
+            Some(self.unmetered),
+            Some(self.unpriced),
+        ]
+    }
+
     fn read(row: &mut Columns) -> Result<Totals, StoreError> {
         Ok(Totals {
             interceptions: row.int()?,
@@ -126,13 +148,7 @@ impl Totals {
             aborted: row.int()?,
             prompts: row.int()?,
             tool_calls: row.int()?,
-            usage: SessionUsage {
-                input: row.int()?,
-                output: row.int()?,
-                cache_read: row.int()?,
-                cache_write: row.int()?,
-                reasoning: row.int()?,
-            },
+            usage: SessionUsage::read(row)?,
             cost_micros: row.optional_int()?,
             unmetered: row.int()?,
             unpriced: row.int()?,
@@ -143,12 +159,12 @@ impl Totals {
 /// The sums of the columns, named as these are. PostgreSQL adds numbers up to another type than theirs.
 fn sums() -> String {
     let sum = |column: &str| format!("CAST(sum(x.{column}) AS BIGINT) AS {column}");
-    COUNTS.map(sum).join(", ")
+    Totals::COLUMNS.map(sum).join(", ")
 }
 
 /// The same columns of a table `g` of sums.
 fn summed() -> String {
-    COUNTS.map(|column| format!("g.{column}")).join(", ")
+    Totals::COLUMNS.map(|column| format!("g.{column}")).join(", ")
 }
 
 /// Microseconds of a day.
@@ -174,7 +190,8 @@ fn date(day: i64) -> String {
 /// A `FROM` and `WHERE` of the rows `x` of the roll-up that fit `filter`, on the days from the first to the last of
 /// `days`, with their combos `c` where `by` or the filter needs them.
 fn rows_of(question: &mut Question, filter: &Filter, days: (i64, i64), by: &[Dimension]) -> String {
-    let mut conditions = Vec::new();
+    // What was taken back may leave nothing.
+    let mut conditions = vec!["x.interceptions <> 0".to_owned()];
     // What says nothing would only mislead the database.
     if days.0 > *DAYS.start() {
         conditions.push(format!("x.day >= {}", question.bind(days.0)));

@@ -90,7 +90,8 @@ impl Store {
             let word = page.cursor.as_ref().and_then(|place| place.words.first());
             let place = word.map(|word| format!("WHERE l.text > {}", question.bind(word.clone())));
             let limit = question.bind(page.rows_read());
-            let key = dimension.column();
+            // With the sign, so that the days decide which index is used, and not the groups.
+            let key = format!("+{}", dimension.column());
             let sql = format!(
                 "SELECT l.text, g.first_day, g.last_day, {} FROM (SELECT {key} AS k, min(x.day) AS first_day,
                     max(x.day) AS last_day, {} {rows} GROUP BY {key} {having}) g JOIN label l ON l.id = g.k {}
