@@ -86,18 +86,14 @@ impl Store {
     ) -> Result<(Vec<Counted>, Option<Bookmark>), StoreError> {
         self.ask(move |database| {
             let mut question = Question::default();
-            let rows = rows_of(&mut question, &filter, days_of(&filter), &[dimension]);
+            let groups = groups(&mut question, &filter, dimension, having);
             let word = page.cursor.as_ref().and_then(|place| place.words.first());
             let place = word.map(|word| format!("WHERE l.text > {}", question.bind(word.clone())));
             let limit = question.bind(page.rows_read());
-            // With the sign, so that the days decide which index is used, and not the groups.
-            let key = format!("+{}", dimension.column());
             let sql = format!(
-                "SELECT l.text, g.first_day, g.last_day, {} FROM (SELECT {key} AS k, min(x.day) AS first_day,
-                    max(x.day) AS last_day, {} {rows} GROUP BY {key} {having}) g JOIN label l ON l.id = g.k {}
+                "SELECT l.text, g.first_day, g.last_day, {} FROM ({groups}) g JOIN label l ON l.id = g.k {}
                  ORDER BY l.text LIMIT {limit}",
                 summed(),
-                sums(),
                 place.unwrap_or_default(),
             );
             let mut found = Vec::new();
@@ -113,4 +109,30 @@ impl Store {
         })
         .await
     }
+}
+
+/// The query of the numbers `k` of a dimension's words, with their days and sums.
+fn groups(question: &mut Question, filter: &Filter, dimension: Dimension, having: &str) -> String {
+    let rows = rows_of(question, filter, days_of(filter), &[]);
+    let (key, sums) = (
+        if dimension == Dimension::User {
+            "x.who"
+        } else {
+            "x.combo"
+        },
+        sums(),
+    );
+    // With the sign, so that the days decide which index is used, and not the groups.
+    let counted = format!(
+        "SELECT +{key} AS k, min(x.day) AS first_day, max(x.day) AS last_day, {sums} {rows} GROUP BY +{key} {having}"
+    );
+    if dimension == Dimension::User {
+        return counted;
+    }
+    // There are few combos: their words are looked up once each, and not for every row.
+    let word = dimension.column();
+    format!(
+        "SELECT {word} AS k, min(x.first_day) AS first_day, max(x.last_day) AS last_day, {sums}
+         FROM ({counted}) x CROSS JOIN combo c WHERE c.id = x.k GROUP BY {word}"
+    )
 }
