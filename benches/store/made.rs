@@ -69,6 +69,11 @@ impl Maker {
         }
     }
 
+    /// The date of the last one, in microseconds.
+    pub(crate) fn date(&self) -> i64 {
+        self.date
+    }
+
     fn random(&mut self, below: u64) -> u64 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;

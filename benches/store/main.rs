@@ -21,11 +21,11 @@ mod words;
 
 use std::time::{Duration, Instant};
 
-use bridged::clock::Clock;
+use bridged::clock::{Clock, Micros};
 use bridged::config::{Durability, PostgresUrl, RetentionConfig, StoreConfig, StoreLocation, WhenFull};
 use bridged::metrics::Metrics;
 use bridged::record::{Event, Gate, Job, QUEUE};
-use bridged::store::{Filter, Page, Store, Writer, WriterConfig};
+use bridged::store::{Dimension, Filter, Page, Store, Writer, WriterConfig};
 use made::{Maker, client, model, user};
 use tokio::sync::{mpsc, oneshot};
 
@@ -187,6 +187,67 @@ async fn read(store: &Store, maker: &Maker) {
         spans.push(began.elapsed());
     }
     print("one session", spans);
+    counts(store, maker).await;
+}
+
+/// A question about counts: what is asked, and of how many of the latest days (none: of all).
+const COUNTS: [(&str, Count, Option<i64>); 8] = [
+    ("usage by day", Count::Usage(&[]), None),
+    ("usage by day of 30 days", Count::Usage(&[]), Some(30)),
+    ("usage by day and user", Count::Usage(&[Dimension::User]), None),
+    ("usage by day and all", Count::Usage(&Dimension::ALL), None),
+    ("seats of 30 days", Count::Seats, Some(30)),
+    ("seats", Count::Seats, None),
+    ("clients of 30 days", Count::Facets(Dimension::Client), Some(30)),
+    ("models", Count::Facets(Dimension::Model), None),
+];
+
+#[derive(Clone, Copy)]
+enum Count {
+    Usage(&'static [Dimension]),
+    Seats,
+    Facets(Dimension),
+}
+
+async fn counts(store: &Store, maker: &Maker) {
+    for (name, count, days) in COUNTS {
+        let mut spans = Vec::new();
+        for turn in 0..20 {
+            let filter = Filter {
+                after: days.map(|days| Micros(maker.date() - days * 86_400_000_000)),
+                ..Filter::default()
+            };
+            let page = Page {
+                cursor: None,
+                limit: 50,
+            };
+            let began = Instant::now();
+            let found = match count {
+                Count::Usage(by) => store.usage(filter, by.to_vec(), page).await.unwrap().0.len(),
+                Count::Seats => store.seats(filter, page).await.unwrap().0.len(),
+                Count::Facets(of) => store.facets(filter, of, page).await.unwrap().0.len(),
+            };
+            spans.push(began.elapsed());
+            assert!(found > 0, "{name}, {turn}");
+        }
+        print(name, spans);
+    }
+    let mut spans = Vec::new();
+    for turn in 0..20 {
+        let filter = Filter {
+            user: vec![user(turn)],
+            model: vec![model(turn)],
+            ..Filter::default()
+        };
+        let page = Page {
+            cursor: None,
+            limit: 50,
+        };
+        let began = Instant::now();
+        store.usage(filter, vec![Dimension::Client], page).await.unwrap();
+        spans.push(began.elapsed());
+    }
+    print("usage by client: user, model", spans);
 }
 
 async fn page(store: &Store, filter: Filter, is_sessions: bool) -> Duration {

@@ -5,9 +5,10 @@ use std::sync::OnceLock;
 
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
+use utoipa::ToSchema;
 
 /// What came of reading the configuration again.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Reloaded {
     /// The keys that differ and count only after a restart.
     pub needs_restart: Vec<String>,

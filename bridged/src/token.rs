@@ -14,6 +14,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use aws_lc_rs::{digest, rand};
 use serde::Serialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::clock::Micros;
@@ -30,7 +31,7 @@ pub const REFRESH: Duration = Duration::from_millis(500);
 pub type TokenHash = [u8; 32];
 
 /// What a token's holder may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Use AI, read the own records.

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::clock::Micros;
 
@@ -33,7 +34,7 @@ pub struct Sign {
 }
 
 /// A trouble that one peer had with one host.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Trouble {
     /// When it was seen first, RFC 3339 UTC.
     pub first_at: String,
@@ -42,6 +43,7 @@ pub struct Trouble {
     /// How often it was seen.
     pub count: u64,
     /// The client's address.
+    #[schema(value_type = String)]
     pub peer: IpAddr,
     /// The host that the client wanted, empty where it named none.
     pub host: String,

@@ -301,6 +301,14 @@ impl Ask {
         }
     }
 
+    /// A `DELETE`.
+    pub(crate) fn delete(path: impl Into<String>) -> Self {
+        Self {
+            method: "DELETE",
+            ..Self::get(path)
+        }
+    }
+
     /// With one more header.
     pub(crate) fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));

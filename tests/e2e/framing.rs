@@ -117,6 +117,55 @@ async fn what_can_be_read_in_two_ways_is_a_400_and_the_end_of_the_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_is_too_long_is_a_414_that_says_so() {
+    let (fake, gateway) = started().await;
+    for (way, mut io, prefix) in ways(&gateway).await {
+        for text in unsound(prefix, UNSOUND[0].1).as_bytes().chunks(7) {
+            io.write_all(text).await.unwrap();
+            io.flush().await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        let head = Head::read(&mut io).await;
+        assert_eq!(head.status, 400, "in portions over {way}");
+    }
+    for (way, mut io, _) in ways(&gateway).await {
+        let before = "GET /api/v1/none HTTP/1.1\r\nHost: HOST\r\n\r\n";
+        let query = "a".repeat(1 << 20);
+        let request =
+            format!("{before}GET /api/v1/sessions?user={query} HTTP/1.1\r\nHost: HOST\r\nX: y\r\n\r\n");
+        io.write_all(request.replace("HOST", CASE.host).as_bytes())
+            .await
+            .unwrap();
+        // The reply to the request before it comes first.
+        let first = Head::read(&mut io).await;
+        assert_ne!(first.status, 414, "over {way}");
+        let text = String::from_utf8(until_closed(&mut io).await).unwrap();
+        let at = text
+            .find("HTTP/1.1 414 URI Too Long\r\n")
+            .unwrap_or_else(|| panic!("over {way}: {text}"));
+        let (head, body) = text[at..].split_once("\r\n\r\n").unwrap();
+        assert!(
+            head.contains("content-type: application/problem+json"),
+            "over {way}: {head}"
+        );
+        assert!(
+            head.contains(&format!("content-length: {}", body.len())),
+            "over {way}: {head}"
+        );
+        let problem: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert_eq!(
+            (&problem["status"], &problem["field"]),
+            (&414.into(), &"query".into())
+        );
+    }
+    assert!(
+        fake.requests()
+            .iter()
+            .all(|request| !request.path.contains("user="))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_unsound_request_is_refused_after_the_reply_to_the_one_before_it() {
     let (fake, gateway) = started().await;
     let body = std::str::from_utf8(CASE.request).unwrap();

@@ -20,6 +20,7 @@
     reason = "there is no App here: the harness has its own tasks and makes certificates for the present"
 )]
 
+mod api;
 mod breaker;
 mod bytes;
 mod ca;

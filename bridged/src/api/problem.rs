@@ -4,21 +4,33 @@ use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{HeaderName, StatusCode};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::identity::IdentityError;
 use crate::store::StoreError;
 
+/// Characters of an unknown name that are repeated.
+const LONGEST_NAME: usize = 64;
+
 /// An error of the API.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Problem {
+    /// Always `about:blank`: the status says which kind of error it is.
     #[serde(rename = "type")]
     kind: &'static str,
+    /// The status in words.
     title: &'static str,
+    /// The status.
     status: u16,
+    /// What is wrong, or for a field what it should be.
     detail: String,
+    /// The parameter or field that is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
     field: Option<String>,
+    /// All that is wrong, where it is more than one thing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
     problems: Vec<String>,
 }
 
@@ -43,12 +55,51 @@ impl Problem {
         }
     }
 
+    /// A parameter or field that there is not; those that there are are `known`.
+    pub(super) fn unknown(name: &str, known: &[&str]) -> Problem {
+        // Somebody else's text is not repeated at length.
+        let name: String = name.chars().take(LONGEST_NAME).collect();
+        let detail = if known.is_empty() {
+            "there are no parameters here".to_owned()
+        } else {
+            format!("not known here; there are {}", known.join(", "))
+        };
+        Problem::parameter(&name, detail)
+    }
+
     /// A configuration that cannot run, with all that is wrong with it.
     pub(super) fn unusable(problems: Vec<String>) -> Problem {
         let detail = "the configuration cannot be used; nothing has changed";
         Problem {
             problems,
             ..Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
+        }
+    }
+
+    /// A body that is not of the media type that it must be of.
+    pub(super) fn media(detail: &str) -> Problem {
+        Problem {
+            field: Some("content-type".to_owned()),
+            ..Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail)
+        }
+    }
+
+    /// A body of more than `limit` bytes.
+    pub(super) fn too_long(limit: usize) -> Problem {
+        Problem {
+            field: Some("body".to_owned()),
+            ..Problem::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                format!("a body of at most {limit} bytes"),
+            )
+        }
+    }
+
+    /// A body that does not come.
+    pub(super) fn too_slow() -> Problem {
+        Problem {
+            field: Some("body".to_owned()),
+            ..Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not come in time")
         }
     }
 

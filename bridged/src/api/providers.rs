@@ -8,115 +8,135 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use http::HeaderMap;
 use serde::Serialize;
+use utoipa::ToSchema;
 
-use super::caller;
-use super::problem::Problem;
+use super::query::Asked;
+use super::records::List;
 use crate::app::App;
 use crate::breaker::{Condition, Phase};
 use crate::credential::KeyCondition;
 use crate::token::Role;
 use crate::upstream::{Connections, LastError, Upstream};
 
-/// What the list answers: always one page.
-#[derive(Debug, Serialize)]
-pub(super) struct List {
-    items: Vec<Provider>,
-    next: Option<String>,
-}
-
-#[derive(Debug, Serialize)]
-struct Provider {
+/// A provider instance.
+#[derive(Debug, Default, Serialize, ToSchema)]
+pub(super) struct Provider {
+    /// The instance's name.
     name: String,
+    /// Its kind.
     kind: &'static str,
+    /// Whether it is switched on.
     enabled: bool,
+    /// The host of its base URL.
     base_url_host: String,
     /// `closed`, `half_open` or `open`; absent where the instance is switched off.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
     state: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none", flatten)]
-    detail: Option<Detail>,
+    /// The breakers of the instance and of its models. This and what follows is for auditors and admins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Vec<Breaker>, required = false)]
+    breakers: Option<Vec<Breaker>>,
+    /// The gateway's own keys.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Vec<Key>, required = false)]
+    keys: Option<Vec<Key>>,
+    /// The instances that are asked instead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Vec<String>, required = false)]
+    fallback: Option<Vec<String>>,
+    /// Requests under way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = usize, required = false)]
+    in_flight: Option<usize>,
+    /// Connections.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Pool, required = false)]
+    connections: Option<Pool>,
+    /// What went wrong last; null where nothing has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Failure>, required = false)]
+    last_error: Option<Option<Failure>>,
 }
 
-/// What members are not told.
-#[derive(Debug, Serialize)]
-struct Detail {
-    breakers: Vec<Breaker>,
-    keys: Vec<Key>,
-    fallback: Vec<String>,
-    in_flight: usize,
-    connections: Pool,
-    last_error: Option<Failure>,
-}
-
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Breaker {
-    /// `*` is the instance as a whole.
+    /// The API; `*` is the instance as a whole.
     endpoint: &'static str,
+    /// The model, or `*`.
     model: String,
+    /// `closed`, `half_open` or `open`.
     state: &'static str,
     /// What is left of the wait.
     remaining_ms: u64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Key {
+    /// Masked.
     hint: String,
+    /// `usable`, `resting` or `rejected`.
     state: &'static str,
     /// What is left of its rest.
     remaining_ms: u64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Pool {
+    /// HTTP/2 connections, which calls share.
     shared: usize,
+    /// HTTP/1.1 connections that wait for a call.
     idle: usize,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Failure {
+    /// What went wrong, in one word.
     kind: &'static str,
+    /// The provider's status, if it gave one.
     status: Option<u16>,
+    /// RFC 3339.
     at: String,
 }
 
-/// Answers the list.
-pub(super) async fn providers(
-    State(app): State<Arc<App>>,
-    headers: HeaderMap,
-) -> Result<Json<List>, Problem> {
-    let identity = caller(&app, &headers).await?;
-    let detailed = identity.role >= Role::Auditor;
+/// Answers the list: always one page.
+pub(super) async fn providers(State(app): State<Arc<App>>, asked: Asked) -> Json<List<Provider>> {
+    let detailed = asked.caller.role >= Role::Auditor;
     let snapshot = app.snapshot();
-    let mut items: Vec<Provider> = snapshot
-        .providers
-        .upstreams()
-        .map(|upstream| provider(upstream, detailed))
+    let upstreams = snapshot.providers.upstreams();
+    let mut items: Vec<Provider> = upstreams
+        .map(|upstream| {
+            let provider = provider(upstream);
+            if detailed {
+                detail(provider, upstream)
+            } else {
+                provider
+            }
+        })
         .collect();
     items.extend(snapshot.config.disabled.iter().map(|config| Provider {
         name: config.instance.name.to_string(),
         kind: config.instance.kind.name(),
-        enabled: false,
         base_url_host: config.instance.base_url.host.clone(),
-        state: None,
-        detail: None,
+        ..Provider::default()
     }));
-    Ok(Json(List { items, next: None }))
+    Json(List::from((items, None::<String>)))
 }
 
-fn provider(upstream: &Upstream, detailed: bool) -> Provider {
+fn provider(upstream: &Upstream) -> Provider {
     Provider {
         name: upstream.name.to_string(),
         kind: upstream.instance.kind.name(),
         enabled: true,
         base_url_host: upstream.instance.base_url.host.clone(),
         state: Some(upstream.health.condition().phase.as_str()),
-        detail: detailed.then(|| detail(upstream)),
+        ..Provider::default()
     }
 }
 
-fn detail(upstream: &Upstream) -> Detail {
+/// Adds what members are not told.
+fn detail(provider: Provider, upstream: &Upstream) -> Provider {
     let health = &upstream.health;
     let mut breakers = vec![breaker("*", "*".to_owned(), health.condition())];
     let mut models = health.model_conditions();
@@ -130,13 +150,14 @@ fn detail(upstream: &Upstream) -> Detail {
     );
     let keys = upstream.keys.keys();
     let Connections { shared, idle } = upstream.connections();
-    Detail {
-        breakers,
-        keys: keys.iter().map(|one| key(one.hint(), one.condition())).collect(),
-        fallback: upstream.fallback.clone(),
-        in_flight: health.in_flight(),
-        connections: Pool { shared, idle },
-        last_error: health.last_error().map(failure),
+    Provider {
+        breakers: Some(breakers),
+        keys: Some(keys.iter().map(|one| key(one.hint(), one.condition())).collect()),
+        fallback: Some(upstream.fallback.clone()),
+        in_flight: Some(health.in_flight()),
+        connections: Some(Pool { shared, idle }),
+        last_error: Some(health.last_error().map(failure)),
+        ..provider
     }
 }
 

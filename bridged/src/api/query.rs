@@ -1,87 +1,295 @@
-//! The query string of a list: filters, each of which may repeat, `limit` and `cursor`.
+//! What may stand in a query string: each parameter once, with its meaning for readers and for the program.
+//!
+//! A route names the parameters that it takes; all others are refused by name. Filters may repeat: values of one
+//! field are alternatives, fields are all to hold.
+
+use utoipa::openapi::schema::{KnownFormat, SchemaFormat};
+use utoipa::openapi::{ObjectBuilder, Schema, Type};
 
 use super::problem::Problem;
 use crate::clock::Micros;
-use crate::store::{Cursor, Filter, Page, Status};
+use crate::identity::Identity;
+use crate::store::{Bookmark, Cursor, Dimension, Filter, Page, Status};
 
 /// Rows on a page when nothing is said.
-pub(super) const DEFAULT_LIMIT: u32 = 50;
+const DEFAULT_LIMIT: u32 = 50;
 /// Most rows on a page.
-pub(super) const MOST_LIMIT: u32 = 1_000;
+const MOST_LIMIT: u32 = 1_000;
 /// Most values of one query string.
 const MOST_VALUES: usize = 200;
 
-/// Reads a query string.
-pub(super) fn parse(query: Option<&str>) -> Result<(Filter, Page), Problem> {
-    let mut filter = Filter::default();
-    let mut page = Page {
-        cursor: None,
-        limit: DEFAULT_LIMIT,
-    };
-    for (count, (name, value)) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()).enumerate() {
-        if count >= MOST_VALUES {
-            return Err(Problem::parameter(&name, "there are too many parameters"));
+/// What a caller asks for, within what the caller may see.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    /// Who asks.
+    pub(super) caller: Identity,
+    /// Which records. A member's reaches the member's own alone: `access` sees to that.
+    pub(super) filter: Filter,
+    /// What usage is told apart by.
+    pub(super) by: Vec<Dimension>,
+    /// The form of the answer, where the query says so.
+    pub(super) form: Option<Form>,
+    /// Rows on the page, where the query says so.
+    pub(super) limit: Option<u32>,
+    cursor: Option<String>,
+}
+
+/// The form of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    Json,
+    Csv,
+}
+
+/// One parameter.
+pub(super) struct Parameter {
+    pub(super) name: &'static str,
+    /// What it does, for the API's document.
+    pub(super) about: &'static str,
+    pub(super) values: Values,
+    /// Whether it may stand there more than once.
+    pub(super) repeats: bool,
+    /// Takes a value, or says what it should have been.
+    take: fn(&mut Asked, String) -> Result<(), String>,
+}
+
+/// What a parameter's values look like.
+#[derive(Clone, Copy)]
+pub(super) enum Values {
+    Text,
+    Date,
+    Limit,
+    OneOf(&'static [&'static str]),
+}
+
+impl Values {
+    pub(super) fn schema(self) -> Schema {
+        let text = ObjectBuilder::new().schema_type(Type::String);
+        let built = match self {
+            Values::Text => text,
+            Values::Date => text.format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime))),
+            Values::OneOf(words) => text.enum_values(Some(words.iter().copied())),
+            Values::Limit => ObjectBuilder::new()
+                .schema_type(Type::Integer)
+                .minimum(Some(1))
+                .maximum(Some(MOST_LIMIT))
+                .default(Some(DEFAULT_LIMIT.into())),
+        };
+        built.into()
+    }
+}
+
+const fn filter(
+    name: &'static str,
+    about: &'static str,
+    take: fn(&mut Asked, String) -> Result<(), String>,
+) -> Parameter {
+    Parameter {
+        name,
+        about,
+        values: Values::Text,
+        repeats: true,
+        take,
+    }
+}
+
+const USER: Parameter = filter("user", "Only of this user.", |asked, value| {
+    asked.filter.user.push(value);
+    Ok(())
+});
+const CLIENT: Parameter = filter("client", "Only from this client.", |asked, value| {
+    asked.filter.client.push(value);
+    Ok(())
+});
+const PROVIDER: Parameter = filter("provider", "Only of this provider instance.", |asked, value| {
+    asked.filter.provider.push(value);
+    Ok(())
+});
+const MODEL: Parameter = filter("model", "Only where this model was asked for.", |asked, value| {
+    asked.filter.model.push(value);
+    Ok(())
+});
+const SESSION: Parameter = filter("session", "Only of the session with this id.", |asked, value| {
+    asked.filter.session.push(value);
+    Ok(())
+});
+const STATUS: Parameter = Parameter {
+    values: Values::OneOf(&STATES),
+    ..filter("status", "Only in this state.", |asked, value| {
+        let status = Status::parse(&value).ok_or_else(|| format!("one of {}", STATES.join(", ")))?;
+        asked.filter.status.push(status);
+        Ok(())
+    })
+};
+const STATES: [&str; 5] = ["in_flight", "completed", "failed", "refused", "aborted"];
+const AFTER: Parameter = Parameter {
+    values: Values::Date,
+    ..filter(
+        "after",
+        "Only begun at or after this date, RFC 3339 or `2026-11-22` (sessions: their latest request; counts: whole days).",
+        |asked, value| {
+            let at = date(&value)?;
+            asked.filter.after = Some(asked.filter.after.map_or(at, |other| other.min(at)));
+            Ok(())
+        },
+    )
+};
+const BEFORE: Parameter = Parameter {
+    values: Values::Date,
+    ..filter(
+        "before",
+        "Only begun before this date, RFC 3339 or `2026-11-22` (sessions: their latest request; counts: whole days).",
+        |asked, value| {
+            let at = date(&value)?;
+            asked.filter.before = Some(asked.filter.before.map_or(at, |other| other.max(at)));
+            Ok(())
+        },
+    )
+};
+const GROUP: Parameter = Parameter {
+    values: Values::OneOf(&["user", "client", "provider", "model"]),
+    ..filter("group", "Tells days apart by this, too.", |asked, value| {
+        let wanted = || "one of user, client, provider, model".to_owned();
+        let dimension = Dimension::parse(&value).ok_or_else(wanted)?;
+        if !asked.by.contains(&dimension) {
+            asked.by.push(dimension);
         }
-        let value = value.into_owned();
-        match &*name {
-            "user" => filter.user.push(value),
-            "client" => filter.client.push(value),
-            "provider" => filter.provider.push(value),
-            "model" => filter.model.push(value),
-            "session" => filter.session.push(value),
-            "status" => filter.status.push(status(&value)?),
-            "after" => filter.after = Some(date("after", &value)?),
-            "before" => filter.before = Some(date("before", &value)?),
-            "limit" => page.limit = limit(&value)?,
-            "cursor" => page.cursor = Some(cursor(&value)?),
-            _ => return Err(Problem::parameter(&name, "this parameter is not known")),
+        Ok(())
+    })
+};
+const FORMAT: Parameter = Parameter {
+    values: Values::OneOf(&["json", "csv"]),
+    repeats: false,
+    ..filter(
+        "format",
+        "The form of the answer; it goes before the header `Accept`.",
+        |asked, value| {
+            asked.form = Some(match &*value {
+                "json" => Form::Json,
+                "csv" => Form::Csv,
+                _ => return Err("one of json, csv".to_owned()),
+            });
+            Ok(())
+        },
+    )
+};
+const LIMIT: Parameter = Parameter {
+    values: Values::Limit,
+    repeats: false,
+    ..filter("limit", "Most items of the page.", |asked, value| {
+        let fits = |limit: &u32| (1..=MOST_LIMIT).contains(limit);
+        let limit = value.parse().ok().filter(fits);
+        asked.limit = Some(limit.ok_or_else(|| format!("a whole number from 1 to {MOST_LIMIT}"))?);
+        Ok(())
+    })
+};
+const CURSOR: Parameter = Parameter {
+    repeats: false,
+    ..filter(
+        "cursor",
+        "Where the page begins: the `next` of the page before.",
+        |asked, value| {
+            asked.cursor = Some(value);
+            Ok(())
+        },
+    )
+};
+
+pub(super) const NONE: &[&Parameter] = &[];
+pub(super) const INTERCEPTIONS: &[&Parameter] = &[
+    &USER, &CLIENT, &PROVIDER, &MODEL, &SESSION, &STATUS, &AFTER, &BEFORE, &LIMIT, &CURSOR,
+];
+pub(super) const SESSIONS: &[&Parameter] = &[
+    &USER, &CLIENT, &PROVIDER, &MODEL, &SESSION, &AFTER, &BEFORE, &LIMIT, &CURSOR,
+];
+pub(super) const ONE_SESSION: &[&Parameter] = &[&USER];
+pub(super) const USAGE: &[&Parameter] = &[
+    &GROUP, &USER, &CLIENT, &PROVIDER, &MODEL, &AFTER, &BEFORE, &LIMIT, &CURSOR, &FORMAT,
+];
+pub(super) const SEATS: &[&Parameter] = &[
+    &USER, &CLIENT, &PROVIDER, &MODEL, &AFTER, &BEFORE, &LIMIT, &CURSOR, &FORMAT,
+];
+pub(super) const FACETS: &[&Parameter] = &[
+    &USER, &CLIENT, &PROVIDER, &MODEL, &AFTER, &BEFORE, &LIMIT, &CURSOR,
+];
+pub(super) const TOKENS: &[&Parameter] = &[&USER, &LIMIT, &CURSOR];
+
+fn date(value: &str) -> Result<Micros, String> {
+    let wanted = "a date as in RFC 3339: 2026-11-22T08:30:00Z (in a URL, + is %2B)";
+    Micros::parse(value).ok_or_else(|| wanted.to_owned())
+}
+
+impl Asked {
+    /// Reads the query string of `caller`, who is not yet kept to what the caller may see.
+    pub(super) fn parse(
+        caller: Identity,
+        query: Option<&str>,
+        takes: &[&Parameter],
+    ) -> Result<Asked, Problem> {
+        let mut asked = Asked {
+            caller,
+            filter: Filter::default(),
+            by: Vec::new(),
+            form: None,
+            limit: None,
+            cursor: None,
+        };
+        let mut seen = Vec::new();
+        for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+            if seen.len() >= MOST_VALUES {
+                return Err(Problem::parameter(&name, "there are too many parameters"));
+            }
+            let parameter = takes.iter().find(|parameter| parameter.name == name);
+            let parameter = parameter.ok_or_else(|| Problem::unknown(&name, &names(takes)))?;
+            if !parameter.repeats && seen.contains(&parameter.name) {
+                return Err(Problem::parameter(&name, "may be given once only"));
+            }
+            seen.push(parameter.name);
+            if value.contains('\0') {
+                return Err(Problem::parameter(&name, "a text without NUL"));
+            }
+            (parameter.take)(&mut asked, value.into_owned())
+                .map_err(|wanted| Problem::parameter(&name, wanted))?;
+        }
+        // The order in which they are asked for means nothing.
+        asked.by.sort_unstable();
+        match (asked.filter.after, asked.filter.before) {
+            (Some(after), Some(before)) if before < after => Err(Problem::parameter(
+                "before",
+                "a date that is not earlier than `after`",
+            )),
+            _ => Ok(asked),
         }
     }
-    Ok((filter, page))
-}
 
-fn status(value: &str) -> Result<Status, Problem> {
-    let wanted = "one of in_flight, completed, failed, refused, aborted";
-    Status::parse(value).ok_or_else(|| Problem::parameter("status", wanted))
-}
-
-fn date(field: &str, value: &str) -> Result<Micros, Problem> {
-    Micros::parse(value)
-        .ok_or_else(|| Problem::parameter(field, "a date as in RFC 3339: 2026-11-22T08:30:00Z"))
-}
-
-fn limit(value: &str) -> Result<u32, Problem> {
-    let limit = value
-        .parse()
-        .ok()
-        .filter(|limit| (1..=MOST_LIMIT).contains(limit));
-    limit.ok_or_else(|| Problem::parameter("limit", format!("a whole number from 1 to {MOST_LIMIT}")))
-}
-
-fn cursor(value: &str) -> Result<Cursor, Problem> {
-    Cursor::parse(value).ok_or_else(|| Problem::parameter("cursor", "the `next` of an earlier page"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn filters_repeat_and_mistakes_are_named() {
-        let (filter, page) = parse(Some("user=a&user=b&status=failed&limit=7&after=2026-11-22")).unwrap();
-        assert_eq!(filter.user, ["a", "b"]);
-        assert_eq!(filter.status.len(), 1);
-        assert_eq!(page.limit, 7);
-        for (query, field) in [
-            ("limit=0", "limit"),
-            ("limit=1001", "limit"),
-            ("cursor=x", "cursor"),
-            ("after=soon", "after"),
-            ("status=odd", "status"),
-            ("colour=red", "colour"),
-        ] {
-            let problem = serde_json::to_string(&parse(Some(query)).unwrap_err()).unwrap();
-            assert!(problem.contains(&format!("\"field\":\"{field}\"")), "{problem}");
-        }
+    /// The page asked for, whose cursor `parse` reads.
+    pub(super) fn page_by<C>(&self, parse: impl Fn(&str) -> Option<C>) -> Result<Page<C>, Problem> {
+        let read = |text: &String| {
+            parse(text)
+                .ok_or_else(|| Problem::parameter("cursor", "the `next` of an earlier page of this list"))
+        };
+        Ok(Page {
+            cursor: self.cursor.as_ref().map(read).transpose()?,
+            limit: self.limit.unwrap_or(DEFAULT_LIMIT),
+        })
     }
+
+    /// The page of records asked for.
+    pub(super) fn page(&self) -> Result<Page, Problem> {
+        self.page_by(Cursor::parse)
+    }
+
+    /// The page of counts asked for, whose lines have so many words.
+    pub(super) fn page_of_counts(&self, words: usize) -> Result<Page<Bookmark>, Problem> {
+        self.page_by(|text| Bookmark::parse(text, words))
+    }
+
+    /// The rows on the largest page.
+    pub(super) const fn most() -> u32 {
+        MOST_LIMIT
+    }
+}
+
+fn names(takes: &[&Parameter]) -> Vec<&'static str> {
+    takes.iter().map(|parameter| parameter.name).collect()
 }

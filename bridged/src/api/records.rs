@@ -3,16 +3,17 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, RawQuery, State};
-use http::HeaderMap;
+use axum::extract::State;
 use serde::Serialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::input::Id;
 use super::problem::Problem;
-use super::{caller, query, readable};
+use super::query::Asked;
 use crate::app::App;
 use crate::identity::Proof;
-use crate::store::{Cursor, InterceptionRow, SessionRow, ThreadRow};
+use crate::store::{InterceptionRow, SessionRow, ThreadRow};
 use crate::token::Role;
 
 /// A page of a list.
@@ -22,8 +23,8 @@ pub(super) struct List<T> {
     next: Option<String>,
 }
 
-impl<T> From<(Vec<T>, Option<Cursor>)> for List<T> {
-    fn from((items, next): (Vec<T>, Option<Cursor>)) -> List<T> {
+impl<T, C: ToString> From<(Vec<T>, Option<C>)> for List<T> {
+    fn from((items, next): (Vec<T>, Option<C>)) -> List<T> {
         List {
             items,
             next: next.map(|cursor| cursor.to_string()),
@@ -32,26 +33,30 @@ impl<T> From<(Vec<T>, Option<Cursor>)> for List<T> {
 }
 
 /// Who the caller is.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Me {
+    /// The name.
     user: String,
+    /// What the caller may do.
     role: Role,
+    /// The groups that the proof of identity names.
     groups: Vec<String>,
     /// The gateway token that proved it, if one did.
     token: Option<Uuid>,
 }
 
 /// A session with its threads.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct SessionDetail {
     #[serde(flatten)]
     session: SessionRow,
+    /// Requests chained by tool calls, oldest first.
     thread_list: Vec<ThreadRow>,
 }
 
-pub(super) async fn me(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Json<Me>, Problem> {
-    let identity = caller(&app, &headers).await?;
-    Ok(Json(Me {
+pub(super) async fn me(asked: Asked) -> Json<Me> {
+    let identity = asked.caller;
+    Json(Me {
         user: identity.user.to_string(),
         role: identity.role,
         groups: identity.groups.iter().map(ToString::to_string).collect(),
@@ -59,29 +64,23 @@ pub(super) async fn me(State(app): State<Arc<App>>, headers: HeaderMap) -> Resul
             Proof::Token { id, .. } => Some(id),
             _ => None,
         },
-    }))
+    })
 }
 
 pub(super) async fn interceptions(
     State(app): State<Arc<App>>,
-    RawQuery(query): RawQuery,
-    headers: HeaderMap,
+    asked: Asked,
 ) -> Result<Json<List<InterceptionRow>>, Problem> {
-    let identity = caller(&app, &headers).await?;
-    let (mut filter, page) = query::parse(query.as_deref())?;
-    filter.user = readable(&identity, filter.user)?;
-    Ok(Json(app.store.interceptions(filter, page).await?.into()))
+    let page = asked.page()?;
+    Ok(Json(app.store.interceptions(asked.filter, page).await?.into()))
 }
 
 pub(super) async fn interception(
     State(app): State<Arc<App>>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
+    id: Id,
+    asked: Asked,
 ) -> Result<Json<InterceptionRow>, Problem> {
-    let identity = caller(&app, &headers).await?;
-    let id = Uuid::parse_str(&id).map_err(|_| Problem::parameter("id", "an interception's id is a UUID"))?;
-    let user = readable(&identity, Vec::new())?.pop();
-    let found = app.store.interception(id, user).await?;
+    let found = app.store.interception(id.uuid()?, asked.filter.user).await?;
     found
         .map(Json)
         .ok_or_else(|| Problem::not_found("there is no interception with this id"))
@@ -89,28 +88,18 @@ pub(super) async fn interception(
 
 pub(super) async fn sessions(
     State(app): State<Arc<App>>,
-    RawQuery(query): RawQuery,
-    headers: HeaderMap,
+    asked: Asked,
 ) -> Result<Json<List<SessionRow>>, Problem> {
-    let identity = caller(&app, &headers).await?;
-    let (mut filter, page) = query::parse(query.as_deref())?;
-    if !filter.status.is_empty() {
-        return Err(Problem::parameter("status", "sessions have no status"));
-    }
-    filter.user = readable(&identity, filter.user)?;
-    Ok(Json(app.store.sessions(filter, page).await?.into()))
+    let page = asked.page()?;
+    Ok(Json(app.store.sessions(asked.filter, page).await?.into()))
 }
 
 pub(super) async fn session(
     State(app): State<Arc<App>>,
-    Path(id): Path<String>,
-    RawQuery(query): RawQuery,
-    headers: HeaderMap,
+    id: Id,
+    asked: Asked,
 ) -> Result<Json<SessionDetail>, Problem> {
-    let identity = caller(&app, &headers).await?;
-    let (filter, _) = query::parse(query.as_deref())?;
-    let user = readable(&identity, filter.user)?;
-    let mut found = app.store.session(id, user).await?;
+    let mut found = app.store.session(id.0, asked.filter.user).await?;
     if found.len() > 1 {
         return Err(Problem::conflict(
             "several users have a session with this id: add the parameter `user`",

@@ -53,21 +53,21 @@ pub struct Filter {
 
 /// Where a page begins and how long it is.
 #[derive(Clone, Copy, Debug)]
-pub struct Page {
+pub struct Page<C = Cursor> {
     /// The last row of the page before.
-    pub cursor: Option<Cursor>,
+    pub cursor: Option<C>,
     /// Rows on the page.
     pub limit: u32,
 }
 
-impl Page {
+impl<C> Page<C> {
     /// Rows to read: one more than the page holds, to know whether another page follows.
-    pub(super) fn rows_read(self) -> i64 {
+    pub(super) fn rows_read(&self) -> i64 {
         i64::from(self.limit) + 1
     }
 
     /// Cuts `rows` to the page; the place of its last row if another page follows.
-    pub(super) fn cut<T>(self, rows: &mut Vec<T>, place: impl Fn(&T) -> Cursor) -> Option<Cursor> {
+    pub(super) fn cut<T>(&self, rows: &mut Vec<T>, place: impl Fn(&T) -> C) -> Option<C> {
         let more = rows.len() > self.limit as usize;
         rows.truncate(self.limit as usize);
         rows.last().filter(|_| more).map(place)
@@ -217,7 +217,7 @@ impl Parts {
 }
 
 /// A `WHERE` clause, empty when there are no conditions.
-fn clause(conditions: &[String]) -> String {
+pub(super) fn clause(conditions: &[String]) -> String {
     if conditions.is_empty() {
         String::new()
     } else {

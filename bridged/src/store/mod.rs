@@ -21,6 +21,7 @@ mod sessions;
 mod sql;
 mod sqlite;
 mod tokens;
+mod usage;
 mod write;
 mod writer;
 
@@ -39,8 +40,9 @@ pub use budgets::Mark;
 pub use filter::{Cursor, Filter, Page, Status};
 pub use retention::Deleted;
 pub use rows::{InterceptionRow, ThoughtRow, ToolCallRow, UsageRow};
-pub use sessions::{SessionRow, ThreadRow};
+pub use sessions::{SessionRow, SessionUsage, ThreadRow};
 pub use tokens::{NewToken, TokenLine};
+pub use usage::{Bookmark, Dimension, FacetLine, SeatLine, Totals, UsageLine};
 pub use writer::{Writer, WriterConfig, WriterError};
 
 /// A failed read or token change.

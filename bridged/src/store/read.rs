@@ -34,18 +34,20 @@ impl Store {
         .await
     }
 
-    /// One interception, by its own id or, which is the same for HTTP, its request's; with `user` only if it is that user's.
+    /// One interception, by its own id or, which is the same for HTTP, its request's; with `user` only if it is one of
+    /// theirs.
     ///
     /// # Errors
     /// The store cannot be read.
     pub async fn interception(
         &self,
         id: Uuid,
-        user: Option<String>,
+        user: impl IntoIterator<Item = String>,
     ) -> Result<Option<InterceptionRow>, StoreError> {
+        let user: Vec<String> = user.into_iter().collect();
         self.ask(move |database| {
             let found = by_ids(database, &[id])?.pop();
-            Ok(found.filter(|row| user.is_none_or(|user| user == row.user)))
+            Ok(found.filter(|row| user.is_empty() || user.contains(&row.user)))
         })
         .await
     }

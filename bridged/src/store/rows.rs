@@ -2,12 +2,13 @@
 
 use serde::Serialize;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::content::Digest;
 
 /// One interception (design: an answered request with all that is known of it).
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct InterceptionRow {
     /// UUIDv7.
     pub id: Uuid,
@@ -85,6 +86,7 @@ pub struct InterceptionRow {
     pub prompt_truncated: bool,
     /// The reply's text, if it is recorded.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
     pub output: Option<String>,
     /// Tokens; empty where nothing is known of them.
     pub usage: Vec<UsageRow>,
@@ -114,7 +116,7 @@ pub(super) struct Digests {
 }
 
 /// Tokens of an interception.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, ToSchema)]
 pub struct UsageRow {
     /// Without cached tokens.
     pub input: i64,
@@ -126,7 +128,8 @@ pub struct UsageRow {
     pub cache_write: i64,
     /// Part of `output`.
     pub reasoning: i64,
-    /// What else the provider counted.
+    /// What else the provider counted, under its own names.
+    #[schema(value_type = Option<Object>)]
     pub extra: Option<Box<RawValue>>,
     /// `reported`, `partial`, `estimated` or `unknown`.
     pub source: &'static str,
@@ -135,7 +138,7 @@ pub struct UsageRow {
 }
 
 /// A tool call.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct ToolCallRow {
     /// The provider's id.
     pub id: String,
@@ -152,7 +155,7 @@ pub struct ToolCallRow {
 }
 
 /// A thought.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct ThoughtRow {
     /// `thinking`, `reasoning_summary` or `commentary`.
     pub source: &'static str,

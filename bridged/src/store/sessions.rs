@@ -4,16 +4,17 @@
 use std::collections::HashMap;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::content::Content;
+use super::content::{Content, sha256};
 use super::filter::{Cursor, Filter, Page, Parts, Question};
-use super::sql::{Batch, Database, Dialect, Row, Sort};
+use super::sql::{Batch, Columns, Database, Dialect, Row, Sort};
 use super::{Store, StoreError};
 use crate::clock::Micros;
 
 /// One session.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct SessionRow {
     #[serde(skip)]
     seq: i64,
@@ -53,8 +54,8 @@ pub struct SessionRow {
     pub last_prompt: Option<String>,
 }
 
-/// Tokens of a session.
-#[derive(Debug, Serialize)]
+/// Tokens added up.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct SessionUsage {
     /// Without cached tokens.
     pub input: i64,
@@ -68,8 +69,21 @@ pub struct SessionUsage {
     pub reasoning: i64,
 }
 
+impl SessionUsage {
+    /// Reads the next five columns.
+    pub(super) fn read(row: &mut Columns) -> Result<SessionUsage, StoreError> {
+        Ok(SessionUsage {
+            input: row.int()?,
+            output: row.int()?,
+            cache_read: row.int()?,
+            cache_write: row.int()?,
+            reasoning: row.int()?,
+        })
+    }
+}
+
 /// One thread of a session: requests chained by tool calls.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct ThreadRow {
     /// The first interception.
     pub root_id: Uuid,
@@ -92,10 +106,15 @@ impl Store {
         page: Page,
     ) -> Result<(Vec<SessionRow>, Option<Cursor>), StoreError> {
         self.ask(move |database| {
+            let cursor = page
+                .cursor
+                .map(|cursor| inner_cursor(database, cursor))
+                .transpose()?;
+            let page = Page { cursor, ..page };
             let (sql, question) = page_of(database.dialect(), &filter, page);
             let mut rows = select(database, &sql, &question)?;
             let next = page.cut(&mut rows, |row| {
-                Cursor(row.active.unsigned_abs(), row.seq.unsigned_abs())
+                Cursor(row.active.unsigned_abs(), tag(&row.user, &row.id))
             });
             nest(database, &mut rows)?;
             Ok((rows, next))
@@ -142,6 +161,32 @@ const SAME_ID: u32 = 100;
 const EXCERPT: usize = 500;
 /// Interceptions of a session that are shown.
 const MOST_SHOWN: i64 = 10_000;
+
+/// Tells a session from others in a cursor that leaves the store: the session's number would tell how many
+/// sessions others have.
+fn tag(user: &str, id: &str) -> u64 {
+    let digest = sha256(format!("{user}\0{id}").as_bytes());
+    digest
+        .iter()
+        .take(8)
+        .fold(0, |tag, byte| tag << 8 | u64::from(*byte))
+}
+
+/// The cursor of `page_of` for one that came back.
+fn inner_cursor(database: &mut dyn Database, cursor: Cursor) -> Result<Cursor, StoreError> {
+    let Cursor(active, wanted) = cursor;
+    let sql = "SELECT s.seq, s.id, l.text FROM session s JOIN label l ON l.id = s.who
+        WHERE s.last_active_at = ?1 LIMIT ?2";
+    for row in database.query(sql, &[active.into(), MOST_SHOWN.into()])? {
+        let mut row = row.read();
+        let (seq, id, user) = (row.int()?, row.text()?, row.text()?);
+        if tag(&user, &id) == wanted {
+            return Ok(Cursor(active, seq.unsigned_abs()));
+        }
+    }
+    // It has moved on or is gone. Its neighbours of the same microsecond come again rather than not at all.
+    Ok(Cursor(active, i64::MAX.unsigned_abs()))
+}
 
 /// The query of the numbers of a page.
 pub(super) fn page_of(dialect: Dialect, filter: &Filter, page: Page) -> (String, Question) {
@@ -233,13 +278,7 @@ fn row(row: Row) -> Result<SessionRow, StoreError> {
         threads: row.int()?,
         prompts: row.int()?,
         tool_calls: row.int()?,
-        usage: SessionUsage {
-            input: row.int()?,
-            output: row.int()?,
-            cache_read: row.int()?,
-            cache_write: row.int()?,
-            reasoning: row.int()?,
-        },
+        usage: SessionUsage::read(&mut row)?,
         cost_micros: row.optional_int()?,
         unpriced: row.int()?,
         unmetered: row.int()?,

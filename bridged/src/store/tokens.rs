@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::filter::{Cursor, Page, Question, clause};
 use super::sql::{Database, Row, transaction};
 use super::{Store, StoreError};
 use crate::clock::Micros;
@@ -25,7 +27,7 @@ pub struct NewToken {
 }
 
 /// A token as operators see it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct TokenLine {
     /// The token's id.
     pub id: Uuid,
@@ -66,6 +68,35 @@ impl Store {
         self.ask(|database| {
             let rows = database.query(&format!("{SELECT} ORDER BY created_at, id"), &[])?;
             rows.into_iter().map(record).collect()
+        })
+        .await
+    }
+
+    /// A page of tokens, of some users or of all, oldest first.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn token_page(
+        &self,
+        user: Vec<String>,
+        page: Page,
+    ) -> Result<(Vec<TokenLine>, Option<Cursor>), StoreError> {
+        self.ask(move |database| {
+            let mut question = Question::default();
+            let users = question.any("who", &user);
+            let last = page
+                .cursor
+                .map(|Cursor(high, low)| format!("id > {}", question.bind(Uuid::from_u64_pair(high, low))));
+            let conditions: Vec<String> = users.into_iter().chain(last).collect();
+            let limit = question.bind(page.rows_read());
+            let sql = format!("{SELECT} {} ORDER BY id LIMIT {limit}", clause(&conditions));
+            let rows = database.query(&sql, &question.values)?;
+            let mut records = rows.into_iter().map(record).collect::<Result<Vec<_>, _>>()?;
+            let next = page.cut(&mut records, |record| {
+                let (high, low) = record.id.as_u64_pair();
+                Cursor(high, low)
+            });
+            Ok((records.iter().map(TokenLine::from).collect(), next))
         })
         .await
     }

@@ -17,6 +17,8 @@ use head::{Field, Framing, Head};
 pub(crate) enum Fault {
     #[error("the request line is malformed")]
     RequestLine,
+    #[error("the request target is too long")]
+    TargetTooLong,
     #[error("the version is neither HTTP/1.0 nor HTTP/1.1")]
     Version,
     #[error("CONNECT is for the proxy port only")]
@@ -82,9 +84,8 @@ enum State {
     Start(u8),
     StartLf(u8),
     Method,
-    Target {
-        empty: bool,
-    },
+    /// After so many bytes of the target.
+    Target(usize),
     Version,
     FieldStart(Section),
     Name(Section),
@@ -119,6 +120,8 @@ enum Section {
     Trailers,
 }
 
+/// Longest request target, in bytes; hyper's URIs have room for little more.
+pub(super) const TARGET: usize = 48 << 10;
 /// Empty lines allowed before a request line (RFC 9112 section 2.2 wants at least one).
 const BLANK_LINES: u8 = 2;
 /// Digits of a chunk's size: enough for a `u64`.
@@ -181,7 +184,7 @@ impl Inspector {
     fn in_head(&self) -> bool {
         match self.state {
             State::Start(blank) => blank > 0,
-            State::StartLf(_) | State::Method | State::Target { .. } | State::Version => true,
+            State::StartLf(_) | State::Method | State::Target(_) | State::Version => true,
             State::FieldStart(section)
             | State::Name(section)
             | State::Space(section)
@@ -195,7 +198,7 @@ impl Inspector {
     /// Takes a run of bytes that `first` begins, and says how long it is; a fault is always at `first`.
     fn step(&mut self, first: u8, rest: &[u8]) -> Result<usize, Fault> {
         match self.state {
-            State::Start(_) | State::StartLf(_) | State::Method | State::Target { .. } | State::Version => {
+            State::Start(_) | State::StartLf(_) | State::Method | State::Target(_) | State::Version => {
                 self.request_line(first, rest)
             }
             State::FieldStart(section)
@@ -241,16 +244,21 @@ impl Inspector {
                     }
                     self.head.connect = true;
                 }
-                self.state = State::Target { empty: true };
+                self.state = State::Target(0);
                 Ok(1)
             }
-            State::Target { empty } => {
+            State::Target(length) => {
                 let run = run(first, rest, |byte| byte > b' ' && byte != 0x7f);
                 if run > 0 {
-                    self.state = State::Target { empty: false };
+                    // Up to the limit only, so that the fault is at the same byte however they come.
+                    let run = run.min(TARGET - length);
+                    if run == 0 {
+                        return Err(Fault::TargetTooLong);
+                    }
+                    self.state = State::Target(length + run);
                     return Ok(run);
                 }
-                if first != b' ' || empty {
+                if first != b' ' || length == 0 {
                     return Err(Fault::RequestLine);
                 }
                 self.head.token.clear();

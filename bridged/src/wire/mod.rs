@@ -14,6 +14,7 @@
 mod http1;
 mod http2;
 mod line;
+mod overlong;
 
 use std::future::poll_fn;
 use std::io;
@@ -28,11 +29,15 @@ use tokio::time::{Instant, Sleep};
 
 use crate::metrics::WireMetrics;
 use crate::prefixed::Prefixed;
-use http1::Connects;
+use http1::{Connects, Fault};
 pub use line::{InUse, Line, Switch, Use};
+use overlong::Overlong;
 
 /// Longest time from the first byte of a head to its end, and for the preface of HTTP/2.
 pub(crate) const HEAD: Duration = Duration::from_secs(10);
+
+/// How much is read away at a time.
+const SKIPPED: usize = 4 << 10;
 
 /// A client's connection, with a guard on what is read from it.
 #[derive(Debug)]
@@ -50,6 +55,8 @@ pub struct Guarded<IO> {
     unsent: bool,
     /// Who wants to read what is held back after a CONNECT.
     reader: Option<Waker>,
+    /// A request whose target is too long.
+    overlong: Option<Box<Overlong>>,
 }
 
 #[derive(Debug)]
@@ -69,6 +76,8 @@ struct Limits {
 enum Stage {
     Open,
     Parked,
+    /// What is left of a head is read away.
+    Skipping,
     /// After a fault, nothing more is read.
     Ended,
 }
@@ -142,6 +151,7 @@ impl<IO> Guarded<IO> {
             timer: None,
             unsent: false,
             reader: None,
+            overlong: None,
         }
     }
 
@@ -187,16 +197,23 @@ impl<IO> Guarded<IO> {
             error = &stop.fault as &dyn std::error::Error,
             "request refused"
         );
+        let mut is_over = true;
+        if stop.fault == Fault::TargetTooLong {
+            let rest = into.filled().get(before + stop.at..).unwrap_or_default();
+            is_over = self.overlong.insert(Box::new(Overlong::new())).skip(rest);
+        }
         into.set_filled(before + stop.at);
-        if stop.in_head {
-            // Takes the place of the byte at fault. It is invalid everywhere in a head.
-            into.put_slice(b"\0");
+        if !is_over {
+            self.stage = Stage::Skipping;
+        } else if stop.in_head {
+            refuse(into);
         }
     }
 
     /// Notes when a wait begins.
     fn watch(&mut self) {
         let until = match &self.guard {
+            _ if self.stage == Stage::Skipping => Some(Until::HeadEnds(u64::MAX)),
             Guard::Http1(inspector) => match inspector.open_head() {
                 Some(number) => Some(Until::HeadEnds(number)),
                 None => self.may_park(inspector).then_some(Until::Rested),
@@ -310,6 +327,24 @@ impl<IO: AsyncRead + Unpin> Guarded<IO> {
         Ok(!self.io.ahead().is_empty() || poll_fn(|cx| self.io.poll_ahead(cx)).await? > 0)
     }
 
+    /// Reads away what is left of a head, then lets hyper refuse it.
+    fn poll_skip(&mut self, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let mut buffer = [0; SKIPPED];
+        loop {
+            let mut read = ReadBuf::new(&mut buffer);
+            if Pin::new(&mut self.io).poll_read(cx, &mut read)?.is_pending() {
+                return self.poll_wait(cx);
+            }
+            let read = read.filled();
+            let is_over = self.overlong.as_mut().is_none_or(|overlong| overlong.skip(read));
+            if is_over || read.is_empty() {
+                self.stage = Stage::Ended;
+                refuse(into);
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+
     /// Holds back what follows a CONNECT, and notices a client that leaves instead.
     fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.reader = Some(cx.waker().clone());
@@ -326,6 +361,9 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Guarded<IO> {
         if this.is_switched() {
             return Pin::new(&mut this.io).poll_read(cx, into);
         }
+        if this.stage == Stage::Skipping {
+            return this.poll_skip(cx, into);
+        }
         if this.stage != Stage::Open {
             return Poll::Ready(Ok(()));
         }
@@ -336,14 +374,22 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Guarded<IO> {
         if Pin::new(&mut this.io).poll_read(cx, into)?.is_pending() {
             return this.poll_wait(cx);
         }
-        Poll::Ready(this.judge(into, before))
+        this.judge(into, before)?;
+        if this.stage == Stage::Skipping && into.filled().len() == before {
+            return this.poll_skip(cx, into);
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
 impl<IO: AsyncWrite + Unpin> AsyncWrite for Guarded<IO> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
         self.reply_begins();
-        let written = Pin::new(&mut self.io).poll_write(cx, from);
+        let this = &mut *self;
+        let written = match &mut this.overlong {
+            Some(overlong) => overlong.poll_write(&mut this.io, cx, from),
+            None => Pin::new(&mut this.io).poll_write(cx, from),
+        };
         self.wrote(written)
     }
 
@@ -367,6 +413,10 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Guarded<IO> {
         cx: &mut Context<'_>,
         from: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if self.overlong.is_some() {
+            let first = from.iter().find(|slice| !slice.is_empty());
+            return self.poll_write(cx, first.map_or(&[], |slice| slice));
+        }
         self.reply_begins();
         let written = Pin::new(&mut self.io).poll_write_vectored(cx, from);
         self.wrote(written)
@@ -375,6 +425,13 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Guarded<IO> {
     fn is_write_vectored(&self) -> bool {
         self.io.is_write_vectored()
     }
+}
+
+/// Ends a head at its fault, as far as there is room: with a NUL, which is invalid everywhere in a head, and with what
+/// may be its end, without which hyper does not look again at a head that came in portions.
+fn refuse(into: &mut ReadBuf<'_>) {
+    let end = b"\0\n\n";
+    into.put_slice(end.get(..into.remaining()).unwrap_or(end));
 }
 
 /// How many bytes of an HTTP/1 connection, which comes in `portions`, a sound reader would take.

@@ -18,6 +18,7 @@ mod lists;
 mod order;
 mod pace;
 mod records;
+mod usage;
 
 use super::sql::Dialect;
 use super::*;
@@ -129,6 +130,12 @@ on_both! {
     ;
     days:
         days_are_summed_up_as_a_scan_would
+    ;
+    usage:
+        usage_adds_up_however_it_is_told_apart
+        users_and_words_have_pages
+        what_was_taken_back_is_no_use
+        usage_is_read_by_an_index
     ;
     budgets:
         sums_of_budgets_add_up_over_processes

@@ -173,6 +173,17 @@ const UNSOUND_CHUNKS: [(&str, Fault); 13] = [
 ];
 
 #[test]
+fn a_target_may_be_long_but_not_too_long() {
+    let request = |length: usize| format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(length - 1));
+    assert_eq!(fault(&request(TARGET)), None);
+    let stop = judge(request(TARGET + 1).as_bytes()).unwrap_err();
+    assert_eq!(
+        (stop.fault, stop.at),
+        (Fault::TargetTooLong, "GET ".len() + TARGET)
+    );
+}
+
+#[test]
 fn unsound_chunks_are_found() {
     for (chunks, want) in UNSOUND_CHUNKS {
         let text = format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");
