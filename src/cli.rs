@@ -62,6 +62,8 @@ pub(crate) enum Command {
     Sessions(SessionsOptions),
     /// Show a session or an interception.
     Show(ShowOptions),
+    /// Write interceptions as JSON Lines, JSON or CSV, the latest first.
+    Export(ExportOptions),
     /// Prove that no record was changed.
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -234,6 +236,52 @@ pub(crate) struct SessionsOptions {
     /// Only with this model.
     #[arg(long)]
     pub(crate) model: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportOptions {
+    /// Begun at or after this date (2026-11-22, 2026-11-22T08:30:00Z) or this long ago (36h, 7d).
+    #[arg(long, value_name = "DATE|SPAN")]
+    pub(crate) since: Option<String>,
+    /// Begun before this date, or this long ago.
+    #[arg(long, value_name = "DATE|SPAN")]
+    pub(crate) until: Option<String>,
+    /// The form.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Form,
+    /// Go on with what ends later, until interrupted. All that has ended comes in the order in which it ended.
+    #[arg(long)]
+    pub(crate) follow: bool,
+    /// Only this user's.
+    #[arg(long)]
+    pub(crate) user: Vec<String>,
+    /// Only with this client.
+    #[arg(long)]
+    pub(crate) client: Vec<String>,
+    /// Only with this provider.
+    #[arg(long)]
+    pub(crate) provider: Vec<String>,
+    /// Only with this model.
+    #[arg(long)]
+    pub(crate) model: Vec<String>,
+    /// Only of this session.
+    #[arg(long)]
+    pub(crate) session: Vec<String>,
+    /// Only in this state: in_flight, completed, failed, refused or aborted.
+    #[arg(long)]
+    pub(crate) status: Vec<String>,
+}
+
+/// A form of export.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub(crate) enum Form {
+    /// One JSON object a line.
+    #[default]
+    Jsonl,
+    /// One JSON list.
+    Json,
+    /// A table.
+    Csv,
 }
 
 #[derive(Debug, Args)]

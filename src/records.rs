@@ -109,7 +109,7 @@ pub(crate) async fn open(globals: &Globals) -> Result<Store, Failure> {
         .map_err(|error| Failure::because("the record store cannot be opened", error))
 }
 
-fn unreadable(error: StoreError) -> Failure {
+pub(crate) fn unreadable(error: StoreError) -> Failure {
     Failure::because("the records cannot be read", error)
 }
 

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admission::Load;
+use crate::api::Streams;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::drain;
@@ -91,6 +92,8 @@ pub struct App {
     pub load: Load,
     /// The way to whoever reads the configuration again.
     pub reloads: Reloads,
+    /// Answers of the API that go on and on.
+    pub streams: Arc<Streams>,
     snapshot: ArcSwap<Snapshot>,
     ca: ArcSwapOption<PublicCa>,
 }
@@ -166,6 +169,7 @@ impl App {
             shared,
             load: Load::default(),
             reloads: Reloads::default(),
+            streams: Arc::default(),
             snapshot: ArcSwap::from_pointee(snapshot),
             ca: ArcSwapOption::from_pointee(ca),
         });

@@ -59,7 +59,7 @@ impl Snapshot {
         let providers = Providers::new(config, shared, (registry, trust), old);
         let old = previous.map(|old| &old.admission);
         Ok(Snapshot {
-            admission: Admission::new(config.admission.clone(), old, &shared.metrics.budget),
+            admission: Admission::new(config.admission.clone(), old),
             config: config.clone(),
             providers: Arc::new(providers),
             identity,

@@ -4,11 +4,15 @@
 //! member's query can only ever reach the member's own records. Lists answer `{"items": […], "next": …}`,
 //! errors are `application/problem+json` (RFC 9457).
 
+pub(crate) mod csv;
+mod events;
+mod export;
 mod problem;
 mod providers;
 mod query;
 mod records;
 mod reload;
+mod stream;
 mod troubles;
 
 use std::sync::Arc;
@@ -23,6 +27,7 @@ use crate::body::ReplyBody;
 use crate::identity::{self, Identity};
 use crate::token::Role;
 use problem::Problem;
+pub use stream::Streams;
 
 /// The routes with what they need.
 pub type Router = axum::Router;
@@ -33,6 +38,8 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/v1/me", get(records::me))
         .route("/api/v1/interceptions", get(records::interceptions))
         .route("/api/v1/interceptions/{id}", get(records::interception))
+        .route("/api/v1/events", get(events::events))
+        .route("/api/v1/export", get(export::export))
         .route("/api/v1/providers", get(providers::providers))
         .route("/api/v1/sessions", get(records::sessions))
         .route("/api/v1/sessions/{id}", get(records::session))

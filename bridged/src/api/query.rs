@@ -40,6 +40,33 @@ pub(super) fn parse(query: Option<&str>) -> Result<(Filter, Page), Problem> {
     Ok((filter, page))
 }
 
+/// Takes parameters that are no filters out of a query string; returns their values and what is left. Each may stand
+/// there once.
+pub(super) fn take<const N: usize>(
+    query: Option<&str>,
+    names: [&str; N],
+) -> Result<([Option<String>; N], String), Problem> {
+    let mut taken = [const { None }; N];
+    let mut rest = form_urlencoded::Serializer::new(String::new());
+    for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+        let mut slots = names.iter().zip(&mut taken);
+        match slots.find(|(own, _)| **own == name) {
+            None => drop(rest.append_pair(&name, &value)),
+            Some((_, slot @ None)) => *slot = Some(value.into_owned()),
+            Some((own, Some(_))) => return Err(Problem::parameter(own, "stands there twice")),
+        }
+    }
+    Ok((taken, rest.finish()))
+}
+
+/// Refuses a parameter that has no meaning here.
+pub(super) fn refuse(name: &str, value: Option<&String>) -> Result<(), Problem> {
+    match value {
+        None => Ok(()),
+        Some(_) => Err(Problem::parameter(name, "this parameter has no meaning here")),
+    }
+}
+
 fn status(value: &str) -> Result<Status, Problem> {
     let wanted = "one of in_flight, completed, failed, refused, aborted";
     Status::parse(value).ok_or_else(|| Problem::parameter("status", wanted))
@@ -65,6 +92,14 @@ fn cursor(value: &str) -> Result<Cursor, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parameters_of_ones_own_are_taken_out_once() {
+        let (taken, rest) = take(Some("user=a%26b&format=csv&x=1"), ["format", "limit"]).unwrap();
+        assert_eq!(taken, [Some("csv".to_owned()), None]);
+        assert_eq!(rest, "user=a%26b&x=1");
+        assert!(take(Some("format=a&format=b"), ["format"]).is_err());
+    }
 
     #[test]
     fn filters_repeat_and_mistakes_are_named() {

@@ -36,7 +36,7 @@ pub struct Metrics {
     /// What connections are closed for.
     pub wire: Arc<WireMetrics>,
     /// Budgets that run out.
-    pub budget: Arc<BudgetMetrics>,
+    pub budget: BudgetMetrics,
     /// The configuration's file, and whether the process keeps up.
     pub config: ConfigMetrics,
 }
@@ -153,7 +153,7 @@ impl Metrics {
                 Arc::new(record),
                 Arc::new(wire),
                 gauge!("causeway_drains"),
-                Arc::new(BudgetMetrics::new()),
+                BudgetMetrics::new(),
                 ConfigMetrics::new(),
             )
         });

@@ -10,8 +10,10 @@ mod audit;
 mod budgets;
 mod chain;
 mod content;
+mod feed;
 mod filter;
 mod lease;
+mod position;
 mod postgres;
 mod read;
 mod retention;
@@ -21,13 +23,14 @@ mod sessions;
 mod sql;
 mod sqlite;
 mod tokens;
+mod warnings;
 mod write;
 mod writer;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OnceCell, Semaphore, watch};
 
 use crate::config::{Durability, StoreConfig, StoreLocation};
 use crate::upstream::{Trust, TrustError};
@@ -35,11 +38,14 @@ use sql::Database;
 
 pub use audit::{Audit, ChainHead, Fault};
 pub use budgets::Mark;
+pub use feed::{Portion, Told};
 pub use filter::{Cursor, Filter, Page, Status};
+pub use position::{Position, PositionKey};
 pub use retention::Deleted;
 pub use rows::{InterceptionRow, ThoughtRow, ToolCallRow, UsageRow};
 pub use sessions::{SessionRow, ThreadRow};
 pub use tokens::{NewToken, TokenLine};
+pub use warnings::Warning;
 pub use writer::{Writer, WriterConfig, WriterError};
 
 /// A failed read or token change.
@@ -180,6 +186,9 @@ struct Inner {
     place: Place,
     idle: Mutex<Vec<Box<dyn Database>>>,
     asking: Semaphore,
+    /// Told of every commit of this process that readers of the feed want to see.
+    news: watch::Sender<()>,
+    position_key: OnceCell<Arc<PositionKey>>,
 }
 
 /// Where connections lead.
@@ -254,6 +263,8 @@ impl Store {
             place,
             idle: Mutex::new(vec![database]),
             asking: Semaphore::new(ASKING),
+            news: watch::Sender::new(()),
+            position_key: OnceCell::new(),
         })))
     }
 
