@@ -20,7 +20,7 @@ pub(crate) struct Config {
     pub(crate) file: Option<PathBuf>,
 }
 
-const SECTIONS: [&str; 17] = [
+const SECTIONS: [&str; 18] = [
     "proxy",
     "bridge",
     "metrics",
@@ -38,6 +38,7 @@ const SECTIONS: [&str; 17] = [
     "retry",
     "provider",
     "price",
+    "sink",
 ];
 
 /// Reads and checks the configuration that `globals` name.
@@ -80,6 +81,7 @@ pub(crate) fn read(
         retry: source.section("retry", &mut problems),
         providers: source.entries("provider", &mut problems),
         prices: source.entries("price", &mut problems),
+        sinks: source.entries("sink", &mut problems),
     };
     let proxy: ProxyFile = source.section("proxy", &mut problems);
     let ca: CaFile = source.section("ca", &mut problems);

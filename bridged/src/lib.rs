@@ -33,6 +33,7 @@ pub mod relay;
 pub mod reload;
 pub mod secret;
 pub mod serve;
+pub mod sink;
 pub mod snapshot;
 mod splice;
 pub mod store;

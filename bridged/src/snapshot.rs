@@ -155,6 +155,11 @@ impl Providers {
         self.upstreams().any(|own| std::ptr::eq(own, upstream))
     }
 
+    /// Whose certificates are trusted.
+    pub fn trust(&self) -> &Trust {
+        &self.trust
+    }
+
     /// The instance at `index` of the registry.
     pub fn upstream(&self, index: usize) -> Option<&Upstream> {
         self.upstreams.get(index).map(Arc::as_ref)

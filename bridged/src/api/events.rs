@@ -94,10 +94,9 @@ pub(super) async fn events(
     Ok((headers, body).into_response())
 }
 
-fn wait(error: StoreError) -> Result<bool, Gone> {
-    let error = &error as &dyn std::error::Error;
+fn note(error: &StoreError) {
+    let error = error as &dyn std::error::Error;
     tracing::warn!(error, "an event stream waits: the store cannot be read");
-    Ok(false)
 }
 
 impl Stream {
@@ -118,7 +117,13 @@ impl Stream {
                 return Ok(());
             }
             // What cannot be read now is read later.
-            let more = self.read().await.unwrap_or_else(wait)?;
+            let more = match self.read().await {
+                Ok(more) => more?,
+                Err(error) => {
+                    note(&error);
+                    false
+                }
+            };
             if self.spoken.elapsed() >= HEARTBEAT {
                 self.tell(": still here\n").await?;
             }

@@ -7,6 +7,7 @@
 mod call;
 mod govern;
 mod labels;
+mod sinks;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -17,10 +18,12 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, 
 use providers::Api;
 
 use crate::breaker::BreakerMetrics;
+pub(crate) use call::operation;
 pub use call::{CallEnd, CallMetrics};
 use call::{CallHandles, CallKey};
 pub use govern::{BudgetMetrics, ConfigMetrics};
 use labels::ModelLabels;
+pub use sinks::SinkMetrics;
 
 /// All metrics of a process.
 pub struct Metrics {
@@ -265,6 +268,11 @@ impl Metrics {
             .set(count as f64);
     }
 
+    /// The metrics of the sink of this name.
+    pub fn sink(&self, name: &Arc<str>) -> SinkMetrics {
+        self.resolve(|| SinkMetrics::new(name))
+    }
+
     /// The WebSockets of a provider that are open.
     pub fn websockets_open(&self, provider: &Arc<str>) -> Gauge {
         self.resolve(|| gauge!("causeway_websockets_open", "provider" => provider.to_string()))
@@ -392,6 +400,7 @@ fn describe() {
         "Replies that are read on after their clients have left"
     );
     govern::describe();
+    sinks::describe();
     describe_records();
     describe_gauge!("causeway_provider_info", "Configured provider instances");
     describe_histogram!("gen_ai_client_token_usage", "Tokens of an operation");

@@ -84,7 +84,8 @@ pub(super) async fn a_feed_tells_only_what_was_asked_for(home: Home) {
     let last = start.id;
     fixture.start(start).await;
     fixture.end(failed).await;
-    let filters: [(fn(&mut Filter), Vec<Uuid>); 7] = [
+    type Case = (fn(&mut Filter), Vec<Uuid>);
+    let filters: [Case; 7] = [
         (|filter| filter.user = vec!["ann".into()], ann.clone()),
         (|filter| filter.session = vec!["bob".into()], bob.clone()),
         (|filter| filter.model = vec!["other".into()], vec![last]),
@@ -162,7 +163,8 @@ pub(super) async fn a_warning_is_given_once_by_whoever_is_first(home: Home) {
     let two = again(&one.home).await;
     let near = warning("ann", 85);
     let position = one.store.feed_end().await.unwrap();
-    assert_eq!(one.store.warn(vec![near.clone()]).await.unwrap(), [near.clone()]);
+    let given = one.store.warn(vec![near.clone()]).await.unwrap();
+    assert_eq!(given, std::slice::from_ref(&near));
     assert_eq!(
         two.warn(vec![near.clone(), warning("bob", 100)]).await.unwrap(),
         [warning("bob", 100)]
@@ -173,7 +175,8 @@ pub(super) async fn a_warning_is_given_once_by_whoever_is_first(home: Home) {
         since: Micros(86_400_000_000),
         ..near.clone()
     };
-    assert_eq!(one.store.warn(vec![next.clone()]).await.unwrap(), [next.clone()]);
+    let given = one.store.warn(vec![next.clone()]).await.unwrap();
+    assert_eq!(given, std::slice::from_ref(&next));
 
     let all = one.store.warnings(&position, None).await.unwrap();
     let accounts: Vec<&str> = all.iter().map(|(_, warning)| &*warning.account).collect();

@@ -19,6 +19,7 @@ mod lists;
 mod order;
 mod pace;
 mod records;
+mod sinks;
 
 use super::sql::Dialect;
 use super::*;
@@ -141,6 +142,11 @@ on_both! {
         readers_hear_of_a_commit_at_once
         an_interception_that_was_given_up_is_told_of_again
         a_warning_is_given_once_by_whoever_is_first
+    ;
+    sinks:
+        a_new_sink_begins_with_what_comes
+        the_chain_of_a_dead_process_is_taken_over_by_one
+        a_process_gets_its_own_chain_back
     ;
     audits:
         an_audit_names_what_was_changed
