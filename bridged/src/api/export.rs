@@ -20,7 +20,10 @@ use crate::identity::Identity;
 use crate::store::{Cursor, Filter, InterceptionRow, Page};
 
 /// Interceptions that are read at once.
-const PAGE: u32 = 50;
+const PAGE: u32 = 20;
+
+/// Bytes that are sent at once.
+const CHUNK: usize = 64 << 10;
 
 /// An export in the middle.
 struct Export {
@@ -77,12 +80,16 @@ fn page(cursor: Option<Cursor>) -> Page {
 impl Export {
     async fn run(self, first: (Vec<InterceptionRow>, Option<Cursor>)) -> Result<(), Gone> {
         let (mut rows, mut next) = first;
-        self.pipe.send(self.format.begin()).await?;
+        let mut text = self.format.begin();
         let mut is_first = true;
         loop {
-            is_first &= rows.is_empty();
-            self.pipe.send(self.format.rows(&rows, is_first)).await?;
-            is_first = false;
+            for row in &rows {
+                text.push_str(&self.format.rows([row], is_first));
+                is_first = false;
+                if text.len() >= CHUNK {
+                    self.pipe.send(std::mem::take(&mut text)).await?;
+                }
+            }
             let Some(cursor) = next else { break };
             let now = self.app.clock.micros();
             if self.app.stopping.is_cancelled() || !self.identity.is_live(&self.app, now) {
@@ -99,7 +106,8 @@ impl Export {
                 Gone
             })?;
         }
-        self.pipe.send(self.format.end().to_owned()).await?;
+        text.push_str(self.format.end());
+        self.pipe.send(text).await?;
         self.pipe.finish().await;
         Ok(())
     }
