@@ -325,6 +325,64 @@ mod tests {
     }
 
     #[test]
+    fn a_sink_that_cannot_be_is_named_with_its_key() {
+        let text = problems(
+            r#"
+            [[sink]]
+            name = "Lines"
+            kind = "file"
+            url = "https://host"
+            [[sink]]
+            name = "small"
+            kind = "file"
+            path = "a.jsonl"
+            max-size = "1KiB"
+            [[sink]]
+            name = "same"
+            kind = "file"
+            path = "a.jsonl"
+            [[sink]]
+            name = "hook"
+            kind = "webhook"
+            url = "ftp://host"
+            secret = { literal = "hunter2" }
+            status = ["in_flight"]
+            [[sink]]
+            name = "hook"
+            kind = "webhook"
+            url = "https://host"
+            token = { literal = "x" }
+            [[sink]]
+            name = "otel"
+            kind = "otlp"
+            url = "https://host"
+            token = { env = "CAUSEWAY_TEST_NOT_SET" }
+            [[sink]]
+            name = "odd"
+            kind = "kafka"
+            "#,
+        );
+        for part in [
+            "sink.Lines: needs a `name`",
+            "sink.Lines.path: is missing",
+            "sink.Lines.url: means nothing",
+            "sink.small.max-size: must be at least 4KiB",
+            "sink.same.path: is the file of another sink",
+            "sink.hook.url",
+            "sink.hook.secret: must have at least 16",
+            "sink.hook.status: `in_flight`",
+            "sink.hook: needs a `name` of its own",
+            "sink.hook.secret: is missing",
+            "sink.hook.token: means nothing",
+            "sink.otel.token: the variable `CAUSEWAY_TEST_NOT_SET`",
+            "sink.odd: unknown variant `kafka`",
+        ] {
+            assert!(text.contains(part), "{part} is not in:\n{text}");
+        }
+        assert!(!text.contains("hunter2"));
+    }
+
+    #[test]
     fn a_patience_that_cannot_be_and_a_fallback_that_cannot_answer_are_named() {
         let text = problems(
             r#"

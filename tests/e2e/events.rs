@@ -186,6 +186,24 @@ async fn a_stream_goes_on_after_a_restart_without_loss_or_repetition() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_quiet_stream_shows_that_it_is_there() {
+    let (_fake, gateway) = started("").await;
+    let token = gateway.token();
+    let mut events = Events::open(&gateway, &token, "?model=other", None).await;
+    call(&gateway, &token).await;
+    let block = events.block().await;
+    assert!(
+        block.contains("\n: ") && !block.contains("data"),
+        "a comment: {block}"
+    );
+    // It has passed what it did not tell of.
+    let (_, position) = block.split_once("id: ").unwrap();
+    let mut events = Events::open(&gateway, &token, "", Some(position.lines().next().unwrap())).await;
+    let id = call(&gateway, &token).await;
+    assert_eq!(events.requests(1).await, [id]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn members_hear_of_nobody_else_and_auditors_of_all() {
     let (_fake, gateway) = started("").await;
     let ((_, ann), (_, bob)) = (gateway.new_token("ann"), gateway.new_token("bob"));

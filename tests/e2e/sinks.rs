@@ -13,6 +13,7 @@ use crate::cases::{self, ARGUMENTS, CHAT, MESSAGES, PROMPT};
 use crate::client::{Ask, base_url};
 use crate::fake::{FakeProvider, Offers, Reply, Seen};
 use crate::harness::{Gateway, Settings, eventually};
+use crate::postgres::Postgres;
 
 const SECRET: &str = "whsec_5f1d7c0e9ab24368";
 const OK: &[u8] = b"{}";
@@ -185,6 +186,41 @@ async fn what_a_kill_left_undelivered_arrives_after_the_restart() {
     let last = call(&gateway).await;
     let seen = deliveries(&receiver, "/hook", std::slice::from_ref(&last)).await;
     assert_eq!(ids(&items(seen.last().unwrap())), HashSet::from([last]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_gateway_leaves_undelivered_another_on_the_same_store_delivers() {
+    let Some(server) = Postgres::start() else { return };
+    let fake = FakeProvider::answering(Offers::Both, &cases::ALL).await;
+    let receiver = FakeProvider::in_clear().await;
+    receiver.on("/hook", Reply::json(OK).status(500));
+    let url = format!("http://{}/hook", receiver.address());
+    let settings = Settings::in_front_of(&fake)
+        .env("HOOK", SECRET.to_owned())
+        .env("CAUSEWAY_STORE__URL", server.database("shared"))
+        .more(&webhook(&url, ""));
+    let mut one = Gateway::start(settings.clone()).await;
+    let two = Gateway::start(settings.clone()).await;
+    let three = Gateway::start(settings).await;
+    let mut wanted = Vec::new();
+    for gateway in [&one, &two, &three, &one] {
+        wanted.push(call(gateway).await);
+    }
+    one.terminate();
+    assert!(one.ended().await);
+    receiver.on("/hook", Reply::json(OK));
+    deliveries(&receiver, "/hook", &wanted).await;
+    eventually("every delivery to be noted", async || {
+        let mut delivered = 0;
+        for gateway in [&two, &three] {
+            delivered += gateway
+                .metric("causeway_sink_delivered_total{sink=\"siem\"}")
+                .await;
+        }
+        // Each by one of them: were a chain delivered by both, it would be more.
+        (delivered == wanted.len() as u64).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -27,6 +27,8 @@ const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// The longest wait that the other side may ask for.
 const LONGEST_ASKED: Duration = Duration::from_secs(3_600);
+/// Failures in a row after which the log is told again.
+const REMINDER: u32 = 20;
 /// How often is looked although nothing was heard.
 const LOOK: Duration = Duration::from_secs(1);
 /// Shortest time between two looks.
@@ -89,6 +91,12 @@ impl Worker {
 
     /// Goes on until the sink ends.
     pub(super) async fn run(mut self) {
+        self.work().await;
+        // What does not run is not behind.
+        self.metrics.lag.set(0.0);
+    }
+
+    async fn work(&mut self) {
         let mut news = self.tools.store.news();
         loop {
             news.mark_unchanged();
@@ -223,21 +231,17 @@ impl Worker {
     /// Notes a failure; returns how long to wait.
     fn failed(&mut self, error: &PutError) -> Duration {
         self.metrics.failed.increment(1);
-        if self.failures == 0 {
+        if self.failures.is_multiple_of(REMINDER) {
             tracing::warn!(
                 sink = &*self.config.name,
+                failures = self.failures + 1,
                 error = error as &dyn std::error::Error,
                 "a sink cannot be delivered to; trying again"
             );
         }
-        let backed_off = FIRST_WAIT
-            .saturating_mul(1 << self.failures.min(16))
-            .min(LONGEST_WAIT);
+        let wait = pause(self.failures, error.wait());
         self.failures = self.failures.saturating_add(1);
-        match error.wait() {
-            Some(asked) => asked.min(LONGEST_ASKED).max(jittered(FIRST_WAIT)),
-            None => jittered(backed_off),
-        }
+        wait
     }
 
     /// Counts now and then how many interceptions are not delivered.
@@ -275,6 +279,13 @@ fn weight(row: &InterceptionRow) -> usize {
     2_000 + texts + calls + thoughts
 }
 
+/// The wait after a failure that was preceded by `failures` others, where the other side may have asked for one.
+fn pause(failures: u32, asked: Option<Duration>) -> Duration {
+    let doubled = FIRST_WAIT.saturating_mul(1 << failures.min(16));
+    let own = jittered(doubled.min(LONGEST_WAIT));
+    asked.map_or(own, |asked| asked.clamp(FIRST_WAIT, LONGEST_ASKED))
+}
+
 /// Between half of `wait` and all of it, so that many do not come back at once.
 fn jittered(wait: Duration) -> Duration {
     let mut random = [0];
@@ -282,4 +293,23 @@ fn jittered(wait: Duration) -> Duration {
     let _ = rand::fill(&mut random);
     let half = wait / 2;
     half + half.mul_f64(f64::from(random[0]) / 255.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_to_a_cap_and_the_other_side_is_heard() {
+        let second = Duration::from_secs(1);
+        for (failures, longest) in [(0, second / 2), (1, second), (3, 4 * second), (40, 60 * second)] {
+            for _ in 0..50 {
+                let wait = pause(failures, None);
+                assert!(wait >= longest / 2 && wait <= longest, "{failures}: {wait:?}");
+            }
+        }
+        assert_eq!(pause(0, Some(90 * second)), 90 * second);
+        assert_eq!(pause(0, Some(second * 100_000)), LONGEST_ASKED);
+        assert_eq!(pause(9, Some(Duration::ZERO)), FIRST_WAIT);
+    }
 }
