@@ -223,7 +223,11 @@ fn state_of(filter: &Filter) -> Option<String> {
         Status::InFlight => 0,
         Status::Ended(outcome) => outcome.code(),
     };
-    let codes: Vec<String> = filter.status.iter().map(|status| code(status).to_string()).collect();
+    let codes: Vec<String> = filter
+        .status
+        .iter()
+        .map(|status| code(status).to_string())
+        .collect();
     let reply = "(SELECT r.outcome FROM reply r WHERE r.interception = x.id)";
     Some(format!("{reply} IN ({})", codes.join(", ")))
 }

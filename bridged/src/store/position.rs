@@ -173,10 +173,10 @@ impl Store {
                 let mut fresh = [0_u8; KEY];
                 rand::fill(&mut fresh).map_err(|_| StoreError::NoRandomness)?;
                 database.execute(
-                    "INSERT INTO secret (name, value) VALUES ('position', ?1) ON CONFLICT (name) DO NOTHING",
+                    "INSERT INTO keyring (name, value) VALUES ('position', ?1) ON CONFLICT (name) DO NOTHING",
                     &[fresh.to_vec().into()],
                 )?;
-                let mut rows = database.query("SELECT value FROM secret WHERE name = 'position'", &[])?;
+                let mut rows = database.query("SELECT value FROM keyring WHERE name = 'position'", &[])?;
                 let key = rows.pop().ok_or(StoreError::Unreadable)?.read().blob()?;
                 PositionKey::new(&key).map(Arc::new)
             })

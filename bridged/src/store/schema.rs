@@ -277,7 +277,7 @@ CREATE TABLE usage_day (
 CREATE INDEX usage_day_of_user ON usage_day (who, day, combo);
 ",
     "
-CREATE TABLE secret (
+CREATE TABLE keyring (
     name TEXT PRIMARY KEY,
     value BYTEA NOT NULL
 ) CLUSTERED;

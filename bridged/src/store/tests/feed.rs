@@ -1,13 +1,17 @@
 //! The feed: what has ended is told in order, once, from wherever a reader left it.
 
 use super::*;
+use crate::store::filter::first_id;
 use crate::store::{Portion, Position, Warning};
 
 /// Ends some interceptions of `user`; returns their ids.
 async fn ends(fixture: &Fixture, user: &str, count: usize) -> Vec<Uuid> {
     let mut ids = Vec::new();
     for _ in 0..count {
-        let start = started(user, Some(user), "hello");
+        let start = Started {
+            started_at: Clock::system().micros(),
+            ..started(user, Some(user), "hello")
+        };
         ids.push(start.id);
         let id = start.id;
         fixture.start(start).await;
@@ -69,15 +73,26 @@ pub(super) async fn a_reader_goes_on_where_it_stopped(home: Home) {
     two.close().await;
 }
 
+/// A moment between the interceptions of the test and the one that is dated later.
+fn soon() -> Micros {
+    Clock::system()
+        .micros()
+        .plus(std::time::Duration::from_secs(50_000))
+}
+
 pub(super) async fn a_feed_tells_only_what_was_asked_for(home: Home) {
     let fixture = fresh(home).await;
     let ann = ends(&fixture, "ann", 2).await;
     let bob = ends(&fixture, "bob", 2).await;
+    let later = Clock::system()
+        .micros()
+        .plus(std::time::Duration::from_secs(100_000));
     let mut failed = ended(Uuid::nil());
     failed.outcome = Outcome::Failed;
     let start = Started {
+        id: first_id(later),
         model: Some("other".to_owned()),
-        started_at: Micros(900_000_000_000_000),
+        started_at: later,
         ..started("bob", Some("s"), "x")
     };
     failed.id = start.id;
@@ -93,11 +108,8 @@ pub(super) async fn a_feed_tells_only_what_was_asked_for(home: Home) {
             |filter| filter.status = vec![Status::Ended(Outcome::Failed)],
             vec![last],
         ),
-        (|filter| filter.after = Some(Micros(2_000_000)), vec![last]),
-        (
-            |filter| filter.before = Some(Micros(2_000_000)),
-            [ann, bob].concat(),
-        ),
+        (|filter| filter.after = Some(soon()), vec![last]),
+        (|filter| filter.before = Some(soon()), [ann, bob].concat()),
         (|filter| filter.user = vec!["nobody".into()], Vec::new()),
     ];
     for (number, (set, want)) in filters.into_iter().enumerate() {

@@ -81,7 +81,8 @@ pub(super) async fn the_chain_of_a_dead_process_is_taken_over_by_one(home: Home)
     let fixture = fresh(home).await;
     let store = fixture.store.clone();
     store.enter_sink(SINK).await.unwrap();
-    let (dead, id) = (number(&fixture).await, end_one(&fixture, "ann").await);
+    let id = end_one(&fixture, "ann").await;
+    let dead = number(&fixture).await;
     store.take_over(SINK, dead).await.unwrap();
     let share = store.shares(SINK, dead).await.unwrap()[0];
     let (one, two) = (enter(&store).await, enter(&store).await);
@@ -120,7 +121,8 @@ pub(super) async fn a_process_gets_its_own_chain_back(home: Home) {
     let fixture = fresh(home).await;
     let store = fixture.store.clone();
     store.enter_sink(SINK).await.unwrap();
-    let (own, id) = (number(&fixture).await, end_one(&fixture, "ann").await);
+    let id = end_one(&fixture, "ann").await;
+    let own = number(&fixture).await;
     let other = enter(&store).await;
     // It was thought dead, and lives.
     expire(&store, own).await;
