@@ -260,12 +260,16 @@ mod tests {
             .filter_map(|text| text.split("```").next());
         // Keys of providers are wherever the reader keeps them.
         let readable: String = examples.filter(|text| !text.contains("OPENAI_API_KEY")).collect();
+        let readable = ["WEBHOOK_SECRET", "OTLP_TOKEN"].iter().fold(readable, |text, name| {
+            text.replace(&format!("env = \"{name}\""), "literal = \"0123456789abcdef\"")
+        });
         assert!(readable.contains("[[budget]]") && readable.contains("[identity.oidc]"));
         let path = folder.path().join("causeway.toml");
         std::fs::write(&path, readable).unwrap();
         let config = read(Some(path), folder.path(), std::iter::empty());
         let config = config.unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(config.bridge.admission.budgets.len(), 1);
+        assert_eq!(config.bridge.sinks.len(), 3);
     }
 
     #[test]
