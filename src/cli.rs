@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use bridged::store::Filter;
 use bridged::token::Role;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -216,14 +217,9 @@ fn client() -> impl TypedValueParser<Value = &'static Client> {
         .try_map(|name| clients::named(&name).ok_or_else(|| format!("the clients are {}", clients::names())))
 }
 
+/// Which records.
 #[derive(Debug, Args)]
-pub(crate) struct SessionsOptions {
-    /// Print JSON as the API does.
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Most sessions to list.
-    #[arg(long, default_value_t = 50)]
-    pub(crate) limit: u32,
+pub(crate) struct Which {
     /// Only this user's.
     #[arg(long)]
     pub(crate) user: Vec<String>,
@@ -236,6 +232,30 @@ pub(crate) struct SessionsOptions {
     /// Only with this model.
     #[arg(long)]
     pub(crate) model: Vec<String>,
+}
+
+impl From<Which> for Filter {
+    fn from(which: Which) -> Filter {
+        Filter {
+            user: which.user,
+            client: which.client,
+            provider: which.provider,
+            model: which.model,
+            ..Filter::default()
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SessionsOptions {
+    /// Print JSON as the API does.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Most sessions to list.
+    #[arg(long, default_value_t = 50)]
+    pub(crate) limit: u32,
+    #[command(flatten)]
+    pub(crate) which: Which,
 }
 
 #[derive(Debug, Args)]
@@ -252,18 +272,8 @@ pub(crate) struct ExportOptions {
     /// Go on with what ends later, until interrupted. All that has ended comes in the order in which it ended.
     #[arg(long)]
     pub(crate) follow: bool,
-    /// Only this user's.
-    #[arg(long)]
-    pub(crate) user: Vec<String>,
-    /// Only with this client.
-    #[arg(long)]
-    pub(crate) client: Vec<String>,
-    /// Only with this provider.
-    #[arg(long)]
-    pub(crate) provider: Vec<String>,
-    /// Only with this model.
-    #[arg(long)]
-    pub(crate) model: Vec<String>,
+    #[command(flatten)]
+    pub(crate) which: Which,
     /// Only of this session.
     #[arg(long)]
     pub(crate) session: Vec<String>,

@@ -260,9 +260,11 @@ mod tests {
             .filter_map(|text| text.split("```").next());
         // Keys of providers are wherever the reader keeps them.
         let readable: String = examples.filter(|text| !text.contains("OPENAI_API_KEY")).collect();
-        let readable = ["WEBHOOK_SECRET", "OTLP_TOKEN"].iter().fold(readable, |text, name| {
-            text.replace(&format!("env = \"{name}\""), "literal = \"0123456789abcdef\"")
-        });
+        let readable = ["WEBHOOK_SECRET", "OTLP_TOKEN"]
+            .iter()
+            .fold(readable, |text, name| {
+                text.replace(&format!("env = \"{name}\""), "literal = \"0123456789abcdef\"")
+            });
         assert!(readable.contains("[[budget]]") && readable.contains("[identity.oidc]"));
         let path = folder.path().join("causeway.toml");
         std::fs::write(&path, readable).unwrap();

@@ -99,11 +99,8 @@ fn filter(options: ExportOptions, now: Micros) -> Result<Filter, Failure> {
         after: date(options.since, "--since")?,
         before: date(options.until, "--until")?,
         status: options.status.iter().map(state).collect::<Result<_, _>>()?,
-        user: options.user,
-        client: options.client,
-        provider: options.provider,
-        model: options.model,
         session: options.session,
+        ..options.which.into()
     })
 }
 

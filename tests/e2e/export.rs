@@ -51,9 +51,47 @@ fn json_lines(text: &str) -> Vec<Value> {
         .collect()
 }
 
+/// The requests of interceptions.
+fn requests(rows: &[Value]) -> Vec<String> {
+    let request = |row: &Value| row["request_id"].as_str().unwrap().to_owned();
+    rows.iter().map(request).collect()
+}
+
 fn table(text: &str) -> Vec<HashMap<String, String>> {
     let mut reader = csv::Reader::from_reader(text.as_bytes());
     reader.deserialize().map(|row| row.unwrap()).collect()
+}
+
+/// Fails unless the table says what the lines say, without formulas; returns its length.
+fn check_table(csv: &str, lines: &[Value]) -> usize {
+    assert!(
+        csv.starts_with("id,request_id,") && csv.ends_with("\r\n"),
+        "{csv}"
+    );
+    let rows = table(csv);
+    for (row, line) in rows.iter().zip(lines) {
+        for name in [
+            "id",
+            "user",
+            "provider",
+            "model",
+            "outcome",
+            "started_at",
+            "ended_at",
+        ] {
+            assert_eq!(row[name], line[name].as_str().unwrap(), "{name}");
+        }
+        assert_eq!(row["input"], line["usage"][0]["input"].to_string());
+        let prompt = line["prompt"].as_str().unwrap();
+        let is_formula = prompt.starts_with(['=', '+', '-', '@']);
+        let want = if is_formula {
+            format!("'{prompt}")
+        } else {
+            prompt.to_owned()
+        };
+        assert_eq!(row["prompt"], want);
+    }
+    rows.len()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -79,49 +117,24 @@ async fn every_form_holds_the_same_and_formulas_are_defused() {
     let list: Vec<Value> = serde_json::from_str(&text(&gateway, &token, "?format=json").await).unwrap();
     assert_eq!(lines, list);
     assert_eq!(lines, gateway.list("/api/v1/interceptions").await);
-    let found: Vec<&str> = lines
-        .iter()
-        .map(|row| row["request_id"].as_str().unwrap())
-        .collect();
-    assert_eq!(found, ids, "the latest first");
+    assert_eq!(requests(&lines), ids, "the latest first");
 
     let csv = text(&gateway, &token, "?format=csv").await;
-    assert!(
-        csv.starts_with("id,request_id,") && csv.ends_with("\r\n"),
-        "{csv}"
-    );
-    let rows = table(&csv);
-    for (row, line) in rows.iter().zip(&lines) {
-        for name in [
-            "id",
-            "user",
-            "provider",
-            "model",
-            "outcome",
-            "started_at",
-            "ended_at",
-        ] {
-            assert_eq!(row[name], line[name].as_str().unwrap(), "{name}");
-        }
-        assert_eq!(row["input"], line["usage"][0]["input"].to_string());
-        let prompt = line["prompt"].as_str().unwrap();
-        let is_formula = prompt.starts_with(['=', '+', '-', '@']);
-        let want = if is_formula {
-            format!("'{prompt}")
-        } else {
-            prompt.to_owned()
-        };
-        assert_eq!(row["prompt"], want);
-    }
-    assert_eq!(rows.len(), 6);
+    assert_eq!(check_table(&csv, &lines), 6);
     assert_eq!(text(&gateway, &token, "?format=json&user=nobody").await, "[\n]\n");
     assert_eq!(
         table(&text(&gateway, &token, "?format=csv&user=nobody").await).len(),
         0
     );
+}
 
-    // Members export their own, and nothing else.
-    assert_eq!(json_lines(&text(&gateway, &ann, "").await), lines[..1]);
+#[tokio::test(flavor = "multi_thread")]
+async fn members_export_their_own_and_mistakes_are_named() {
+    let (_fake, gateway) = started().await;
+    let (token, (_, ann)) = (gateway.token(), gateway.new_token("ann"));
+    call(&gateway, &token, "not for ann", 1).await;
+    let own = call(&gateway, &ann, "mine", 1).await;
+    assert_eq!(requests(&json_lines(&text(&gateway, &ann, "").await)), own);
     assert_eq!(export(&gateway, &ann, "?user=admin").await.status, 403);
     for wrong in ["?format=xml", "?limit=3", "?cursor=x", "?after=soon"] {
         let answer = export(&gateway, &token, wrong).await;
@@ -167,10 +180,7 @@ async fn a_large_export_takes_little_memory_and_is_whole_while_records_are_writt
     }
     let text = String::from_utf8(answer.bytes().await.to_vec()).unwrap();
     assert!(text.len() > 40 << 20, "{}", text.len());
-    let found: Vec<String> = json_lines(&text)
-        .iter()
-        .map(|row| row["request_id"].as_str().unwrap().to_owned())
-        .collect();
+    let found = requests(&json_lines(&text));
     let unique: HashSet<String> = found.iter().cloned().collect();
     assert_eq!(unique.len(), found.len(), "nothing comes twice");
     assert!(ids.is_subset(&unique), "everything that was there is in it");
@@ -185,16 +195,11 @@ async fn a_large_export_takes_little_memory_and_is_whole_while_records_are_writt
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_command_exports_and_follows_until_it_is_interrupted() {
+async fn the_command_exports_what_it_is_asked_for() {
     let (_fake, gateway) = started().await;
     let token = gateway.token();
-    let mut ids = call(&gateway, &token, "hello", 3).await;
+    let ids = call(&gateway, &token, "hello", 3).await;
     let newest_first: Vec<String> = ids.iter().rev().cloned().collect();
-    let of = |rows: &[Value]| -> Vec<String> {
-        rows.iter()
-            .map(|row| row["request_id"].as_str().unwrap().to_owned())
-            .collect()
-    };
     let output = |arguments: &[&str]| String::from_utf8(gateway.cli_output(arguments)).unwrap();
     let lines = output(&[
         "export",
@@ -205,9 +210,9 @@ async fn the_command_exports_and_follows_until_it_is_interrupted() {
         "--status",
         "completed",
     ]);
-    assert_eq!(of(&json_lines(&lines)), newest_first);
+    assert_eq!(requests(&json_lines(&lines)), newest_first);
     let list: Vec<Value> = serde_json::from_str(&output(&["export", "--format", "json"])).unwrap();
-    assert_eq!(of(&list), newest_first);
+    assert_eq!(requests(&list), newest_first);
     assert_eq!(table(&output(&["export", "--format", "csv"])).len(), 3);
     assert_eq!(output(&["export", "--until", "2020-01-01"]), "");
     for wrong in [
@@ -218,7 +223,13 @@ async fn the_command_exports_and_follows_until_it_is_interrupted() {
         let ended = gateway.command().arg("export").args(wrong).output().unwrap();
         assert_eq!(ended.status.code(), Some(2), "{wrong:?}");
     }
+}
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_goes_on_until_it_is_interrupted_or_nobody_reads() {
+    let (_fake, gateway) = started().await;
+    let token = gateway.token();
+    let mut ids = call(&gateway, &token, "hello", 3).await;
     let mut command = gateway.command();
     command
         .args(["export", "--follow", "--since", "1h"])
@@ -231,9 +242,9 @@ async fn the_command_exports_and_follows_until_it_is_interrupted() {
             .map(|line| serde_json::from_str(&line.unwrap()).unwrap())
             .collect()
     };
-    assert_eq!(of(&next(3)), ids);
+    assert_eq!(requests(&next(3)), ids);
     ids = call(&gateway, &token, "more", 2).await;
-    assert_eq!(of(&next(2)), ids);
+    assert_eq!(requests(&next(2)), ids);
     let interrupt = Command::new("kill")
         .args(["-INT", &child.id().to_string()])
         .status();

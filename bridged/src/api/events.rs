@@ -70,10 +70,7 @@ pub(super) async fn events(
             .ok_or_else(|| Problem::parameter("after", "the `id` of an earlier event"))?,
         None => app.store.feed_end().await?,
     };
-    let Some(place) = app.streams.enter(&identity.user) else {
-        app.metrics.refused("too_many_streams");
-        return Err(Problem::crowded("too many exports and event streams run at once"));
-    };
+    let place = Place::take(&app, &identity)?;
     let (pipe, body) = pipe();
     let stream = Stream {
         app: app.clone(),

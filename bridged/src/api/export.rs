@@ -48,10 +48,7 @@ pub(super) async fn export(
         .ok_or_else(|| Problem::parameter("format", "one of jsonl, json, csv"))?;
     let (mut filter, _) = query::parse(Some(&rest))?;
     filter.user = readable(&identity, filter.user)?;
-    let Some(place) = app.streams.enter(&identity.user) else {
-        app.metrics.refused("too_many_streams");
-        return Err(Problem::crowded("too many exports and event streams run at once"));
-    };
+    let place = Place::take(&app, &identity)?;
     // What fails at once is a proper error.
     let first = app.store.interceptions(filter.clone(), page(None)).await?;
     let (pipe, body) = pipe();

@@ -14,6 +14,10 @@ use bytes::Bytes;
 use http_body::Frame;
 use tokio::sync::mpsc;
 
+use super::problem::Problem;
+use crate::app::App;
+use crate::identity::Identity;
+
 /// Longest time that a client may take nothing.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Texts on their way to a client.
@@ -36,7 +40,7 @@ pub(super) struct Place {
 
 impl Streams {
     /// Takes a place for `user`; none where there are too many.
-    pub(super) fn enter(self: &Arc<Self>, user: &Arc<str>) -> Option<Place> {
+    fn enter(self: &Arc<Self>, user: &Arc<str>) -> Option<Place> {
         let mut running = self.lock();
         let own = running.get(user).copied().unwrap_or(0);
         if own >= MOST_OF_USER || running.values().sum::<usize>() >= MOST {
@@ -51,6 +55,16 @@ impl Streams {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, usize>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place {
+    /// Takes a place for the caller.
+    pub(super) fn take(app: &App, caller: &Identity) -> Result<Place, Problem> {
+        app.streams.enter(&caller.user).ok_or_else(|| {
+            app.metrics.refused("too_many_streams");
+            Problem::crowded("too many exports and event streams run at once")
+        })
     }
 }
 
