@@ -92,7 +92,7 @@ pub(super) async fn the_chain_of_a_dead_process_is_taken_over_by_one(home: Home)
         "its own, while the other lives"
     );
     assert_eq!(due(&store, one).await, NONE);
-    fixture.close().await;
+    let _home = fixture.close().await;
 
     let both = tokio::join!(store.take_over(SINK, one), store.take_over(SINK, two));
     let (by_one, by_two) = (due(&store, one).await, due(&store, two).await);
