@@ -127,10 +127,8 @@ impl Worker {
             self.tools.store.take_over(&sink, own).await?;
             self.taken_over = Some(Instant::now());
         }
-        let shares = self.tools.store.shares(&sink, own).await?;
-        for (place, share) in shares.iter().enumerate() {
-            let later = shares.get(place + 1..).unwrap_or_default();
-            self.deliver(own, *share, later).await?;
+        for share in self.tools.store.shares(&sink, own).await? {
+            self.deliver(own, share).await?;
         }
         self.metrics.lag.set(0.0);
         Ok(())
@@ -145,17 +143,19 @@ impl Worker {
         Ok(self.own)
     }
 
-    /// Delivers a share to its end; `later` is what comes after it.
-    async fn deliver(&mut self, own: i64, mut share: Share, later: &[Share]) -> Result<(), Break> {
+    /// Delivers a share to its end.
+    async fn deliver(&mut self, own: i64, mut share: Share) -> Result<(), Break> {
         while share.n < share.end {
             if self.ending.is_cancelled() {
                 return Err(Break::Ending);
             }
-            self.count(share, later).await?;
+            if self.counted.is_none_or(|at| at.elapsed() >= COUNT) {
+                self.count(own).await?;
+            }
             let store = &self.tools.store;
             let due = store.due(share, self.config.filter.clone(), self.most).await?;
             let (batch, next) = self.batch(share, due);
-            if !batch.rows.is_empty() && !self.put(batch).await? {
+            if !batch.rows.is_empty() && !self.put(own, batch).await? {
                 continue;
             }
             if !self.tools.store.delivered(&self.config.name, own, next).await? {
@@ -192,7 +192,7 @@ impl Worker {
     }
 
     /// Delivers a batch, however often that takes. False when it is to be cut into smaller ones.
-    async fn put(&mut self, batch: Batch) -> Result<bool, Break> {
+    async fn put(&mut self, own: i64, batch: Batch) -> Result<bool, Break> {
         let count = batch.rows.len();
         let batch = Arc::new(batch);
         loop {
@@ -208,6 +208,7 @@ impl Worker {
                         self.most = u32::try_from(count / 2).unwrap_or(1);
                     }
                     let wait = self.failed(&error);
+                    self.count(own).await?;
                     tokio::select! {
                         () = tokio::time::sleep(wait) => {}
                         () = self.ending.cancelled() => return Err(Break::Ending),
@@ -244,14 +245,12 @@ impl Worker {
         wait
     }
 
-    /// Counts now and then how many interceptions are not delivered.
-    async fn count(&mut self, share: Share, later: &[Share]) -> Result<(), StoreError> {
-        if self.counted.is_some_and(|at| at.elapsed() < COUNT) {
-            return Ok(());
-        }
+    /// Counts how many interceptions are not delivered.
+    async fn count(&mut self, own: i64) -> Result<(), StoreError> {
         self.counted = Some(Instant::now());
-        let shares = std::iter::once(share).chain(later.iter().copied()).collect();
-        let behind = self.tools.store.count_due(shares).await?;
+        let store = &self.tools.store;
+        let shares = store.shares(&self.config.name, own).await?;
+        let behind = store.count_due(shares).await?;
         #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^52")]
         self.metrics.lag.set(behind as f64);
         Ok(())
