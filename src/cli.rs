@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use bridged::store::Filter;
 use bridged::token::Role;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -62,6 +63,8 @@ pub(crate) enum Command {
     Sessions(SessionsOptions),
     /// Show a session or an interception.
     Show(ShowOptions),
+    /// Write interceptions as JSON Lines, JSON or CSV, the latest first.
+    Export(ExportOptions),
     /// Prove that no record was changed.
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -214,14 +217,9 @@ fn client() -> impl TypedValueParser<Value = &'static Client> {
         .try_map(|name| clients::named(&name).ok_or_else(|| format!("the clients are {}", clients::names())))
 }
 
+/// Which records.
 #[derive(Debug, Args)]
-pub(crate) struct SessionsOptions {
-    /// Print JSON as the API does.
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Most sessions to list.
-    #[arg(long, default_value_t = 50)]
-    pub(crate) limit: u32,
+pub(crate) struct Which {
     /// Only this user's.
     #[arg(long)]
     pub(crate) user: Vec<String>,
@@ -234,6 +232,66 @@ pub(crate) struct SessionsOptions {
     /// Only with this model.
     #[arg(long)]
     pub(crate) model: Vec<String>,
+}
+
+impl From<Which> for Filter {
+    fn from(which: Which) -> Filter {
+        Filter {
+            user: which.user,
+            client: which.client,
+            provider: which.provider,
+            model: which.model,
+            ..Filter::default()
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SessionsOptions {
+    /// Print JSON as the API does.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Most sessions to list.
+    #[arg(long, default_value_t = 50)]
+    pub(crate) limit: u32,
+    #[command(flatten)]
+    pub(crate) which: Which,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportOptions {
+    /// Begun at or after this date (2026-11-22, 2026-11-22T08:30:00Z) or this long ago (36h, 7d).
+    #[arg(long, value_name = "DATE|SPAN")]
+    pub(crate) since: Option<String>,
+    /// Begun before this date, or this long ago.
+    #[arg(long, value_name = "DATE|SPAN")]
+    pub(crate) until: Option<String>,
+    /// The form.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Form,
+    /// Go on with what ends later, until interrupted. All that has ended comes in the order in which it ended.
+    #[arg(long)]
+    pub(crate) follow: bool,
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// Only of this session.
+    #[arg(long)]
+    pub(crate) session: Vec<String>,
+    /// Only in this state: in_flight, completed, failed, refused or aborted.
+    #[arg(long)]
+    pub(crate) status: Vec<String>,
+}
+
+/// A form of export.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub(crate) enum Form {
+    /// One JSON object a line.
+    #[default]
+    Jsonl,
+    /// One JSON list.
+    Json,
+    /// A table.
+    Csv,
 }
 
 #[derive(Debug, Args)]

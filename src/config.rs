@@ -20,7 +20,7 @@ pub(crate) struct Config {
     pub(crate) file: Option<PathBuf>,
 }
 
-const SECTIONS: [&str; 17] = [
+const SECTIONS: [&str; 18] = [
     "proxy",
     "bridge",
     "metrics",
@@ -38,6 +38,7 @@ const SECTIONS: [&str; 17] = [
     "retry",
     "provider",
     "price",
+    "sink",
 ];
 
 /// Reads and checks the configuration that `globals` name.
@@ -80,6 +81,7 @@ pub(crate) fn read(
         retry: source.section("retry", &mut problems),
         providers: source.entries("provider", &mut problems),
         prices: source.entries("price", &mut problems),
+        sinks: source.entries("sink", &mut problems),
     };
     let proxy: ProxyFile = source.section("proxy", &mut problems);
     let ca: CaFile = source.section("ca", &mut problems);
@@ -258,12 +260,18 @@ mod tests {
             .filter_map(|text| text.split("```").next());
         // Keys of providers are wherever the reader keeps them.
         let readable: String = examples.filter(|text| !text.contains("OPENAI_API_KEY")).collect();
+        let readable = ["WEBHOOK_SECRET", "OTLP_TOKEN"]
+            .iter()
+            .fold(readable, |text, name| {
+                text.replace(&format!("env = \"{name}\""), "literal = \"0123456789abcdef\"")
+            });
         assert!(readable.contains("[[budget]]") && readable.contains("[identity.oidc]"));
         let path = folder.path().join("causeway.toml");
         std::fs::write(&path, readable).unwrap();
         let config = read(Some(path), folder.path(), std::iter::empty());
         let config = config.unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(config.bridge.admission.budgets.len(), 1);
+        assert_eq!(config.bridge.sinks.len(), 3);
     }
 
     #[test]
@@ -320,6 +328,64 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part} is not in:\n{text}");
         }
+    }
+
+    #[test]
+    fn a_sink_that_cannot_be_is_named_with_its_key() {
+        let text = problems(
+            r#"
+            [[sink]]
+            name = "Lines"
+            kind = "file"
+            url = "https://host"
+            [[sink]]
+            name = "small"
+            kind = "file"
+            path = "a.jsonl"
+            max-size = "1KiB"
+            [[sink]]
+            name = "same"
+            kind = "file"
+            path = "a.jsonl"
+            [[sink]]
+            name = "hook"
+            kind = "webhook"
+            url = "ftp://host"
+            secret = { literal = "hunter2" }
+            status = ["in_flight"]
+            [[sink]]
+            name = "hook"
+            kind = "webhook"
+            url = "https://host"
+            token = { literal = "x" }
+            [[sink]]
+            name = "otel"
+            kind = "otlp"
+            url = "https://host"
+            token = { env = "CAUSEWAY_TEST_NOT_SET" }
+            [[sink]]
+            name = "odd"
+            kind = "kafka"
+            "#,
+        );
+        for part in [
+            "sink.Lines: needs a `name`",
+            "sink.Lines.path: is missing",
+            "sink.Lines.url: means nothing",
+            "sink.small.max-size: must be at least 4KiB",
+            "sink.same.path: is the file of another sink",
+            "sink.hook.url",
+            "sink.hook.secret: must have at least 16",
+            "sink.hook.status: `in_flight`",
+            "sink.hook: needs a `name` of its own",
+            "sink.hook.secret: is missing",
+            "sink.hook.token: means nothing",
+            "sink.otel.token: the variable `CAUSEWAY_TEST_NOT_SET`",
+            "sink.odd: unknown variant `kafka`",
+        ] {
+            assert!(text.contains(part), "{part} is not in:\n{text}");
+        }
+        assert!(!text.contains("hunter2"));
     }
 
     #[test]

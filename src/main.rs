@@ -15,6 +15,7 @@ mod data_dir;
 mod demo;
 mod doctor;
 mod env;
+mod export;
 mod failure;
 mod gateway;
 mod logging;
@@ -66,6 +67,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Check => check::run(&globals),
             Command::Sessions(options) => records::sessions(&globals, options).await,
             Command::Show(options) => records::show(&globals, &options).await,
+            Command::Export(options) => export::run(&globals, options).await,
             Command::Audit(command) => audit::run(&globals, command).await,
             Command::Vacuum => retention::vacuum(&globals).await,
             Command::Erase { user } => retention::erase(&globals, user).await,

@@ -1,7 +1,7 @@
 //! `causeway sessions` and `causeway show`: records on the terminal, read straight from the store.
 
 use bridged::config::StoreLocation;
-use bridged::store::{Filter, InterceptionRow, Page, SessionRow, Store, StoreError, ThreadRow};
+use bridged::store::{InterceptionRow, Page, SessionRow, Store, StoreError, ThreadRow};
 use serde::Serialize;
 use serde_json::json;
 use uuid::Uuid;
@@ -13,13 +13,7 @@ use crate::table::{Table, cut, printable};
 
 pub(crate) async fn sessions(globals: &Globals, options: SessionsOptions) -> Result<(), Failure> {
     let store = open(globals).await?;
-    let filter = Filter {
-        user: options.user,
-        client: options.client,
-        provider: options.provider,
-        model: options.model,
-        ..Filter::default()
-    };
+    let filter = options.which.into();
     let page = Page {
         cursor: None,
         limit: options.limit.clamp(1, 100_000),
@@ -109,7 +103,7 @@ pub(crate) async fn open(globals: &Globals) -> Result<Store, Failure> {
         .map_err(|error| Failure::because("the record store cannot be opened", error))
 }
 
-fn unreadable(error: StoreError) -> Failure {
+pub(crate) fn unreadable(error: StoreError) -> Failure {
     Failure::because("the records cannot be read", error)
 }
 

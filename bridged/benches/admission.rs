@@ -17,7 +17,6 @@ use bridged::admission::{
 };
 use bridged::clock::Micros;
 use bridged::identity::{Identity, Proof};
-use bridged::metrics::BudgetMetrics;
 use bridged::token::Role;
 use tokio::time::Instant;
 
@@ -92,7 +91,7 @@ fn governed() -> Admission {
         budgets: budgets(),
         ..AdmissionConfig::default()
     };
-    Admission::new(config, None, &BudgetMetrics::unread())
+    Admission::new(config, None)
 }
 
 fn users() -> Vec<Identity> {
@@ -132,7 +131,7 @@ fn measure(bencher: divan::Bencher<'_, '_>, admission: &Admission) {
 /// Nothing is configured.
 #[divan::bench]
 fn ungoverned(bencher: divan::Bencher<'_, '_>) {
-    let admission = Admission::new(AdmissionConfig::default(), None, &BudgetMetrics::unread());
+    let admission = Admission::new(AdmissionConfig::default(), None);
     measure(bencher, &admission);
 }
 

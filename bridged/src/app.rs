@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admission::Load;
+use crate::api::Streams;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::drain;
@@ -20,6 +21,7 @@ use crate::ledger;
 use crate::metrics::Metrics;
 use crate::record::{Gate, Recorder};
 use crate::reload::Reloads;
+use crate::sink::{Sinks, Tools};
 use crate::snapshot::{BuildError, Providers, Snapshot};
 use crate::store::{OpenError, Store, StoreError, Writer, WriterConfig, WriterError};
 use crate::token::{self, Tokens};
@@ -91,6 +93,9 @@ pub struct App {
     pub load: Load,
     /// The way to whoever reads the configuration again.
     pub reloads: Reloads,
+    /// Answers of the API that go on and on.
+    pub streams: Arc<Streams>,
+    sinks: Sinks,
     snapshot: ArcSwap<Snapshot>,
     ca: ArcSwapOption<PublicCa>,
 }
@@ -130,30 +135,25 @@ impl App {
         let snapshot = Snapshot::build(&config, &shared, None)?;
         snapshot.publish(&shared, true);
         let store = Store::open_or_wait(&config.store).await?;
-        let (queue, jobs) = mpsc::channel(crate::record::QUEUE);
-        let gate = Gate::default();
-        let writing = WriterConfig {
-            durability: config.record.durability,
-            when_full: config.record.when_full,
-            retention: config.retention,
-            spool: config.spool.clone(),
-            spool_max: config.record.spool_max,
-        };
-        let writer = Writer::start(
-            &store,
-            jobs,
-            &writing,
-            (metrics.record.clone(), gate.clone()),
-            &clock,
-        )?;
-        let recorder = Recorder::new(
-            queue,
-            config.record,
-            metrics.record.clone(),
-            tracker.clone(),
-            gate,
-        );
+        for sink in &config.sinks {
+            // Before anything is written that it is to get.
+            match store.enter_sink(&sink.name).await {
+                Err(error) if error.is_away() => {}
+                entered => entered?,
+            }
+        }
+        let (writer, recorder) = start_writing(&config, &store, &shared, &clock)?;
+        let sinks = Sinks::new(Tools {
+            store: store.clone(),
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+            tracker: tracker.clone(),
+            stopping: stopping.clone(),
+            own: writer.name(),
+        });
+        sinks.apply(&config.sinks, snapshot.providers.trust());
         let app = Arc::new(App {
+            sinks,
             drains: Arc::new(Semaphore::new(drain::MOST)),
             tokens: Tokens::load(store.clone()).await?,
             clock,
@@ -166,6 +166,7 @@ impl App {
             shared,
             load: Load::default(),
             reloads: Reloads::default(),
+            streams: Arc::default(),
             snapshot: ArcSwap::from_pointee(snapshot),
             ca: ArcSwapOption::from_pointee(ca),
         });
@@ -195,6 +196,7 @@ impl App {
         let new = Arc::new(Snapshot::build(config, &self.shared, Some(&old))?);
         self.snapshot.store(new.clone());
         old.give_way_to(&new, &self.shared);
+        self.sinks.apply(&config.sinks, new.providers.trust());
         Ok(old.config.fixed_keys(config))
     }
 
@@ -260,6 +262,28 @@ impl App {
             self.snapshot().identity.keep_fresh().await;
         }
     }
+}
+
+/// Starts the store's writer, and what leads to it.
+fn start_writing(
+    config: &Config,
+    store: &Store,
+    shared: &Shared,
+    clock: &Clock,
+) -> Result<(Writer, Recorder), WriterError> {
+    let (queue, jobs) = mpsc::channel(crate::record::QUEUE);
+    let gate = Gate::default();
+    let metrics = shared.metrics.record.clone();
+    let writing = WriterConfig {
+        durability: config.record.durability,
+        when_full: config.record.when_full,
+        retention: config.retention,
+        spool: config.spool.clone(),
+        spool_max: config.record.spool_max,
+    };
+    let writer = Writer::start(store, jobs, &writing, (metrics.clone(), gate.clone()), clock)?;
+    let recorder = Recorder::new(queue, config.record, metrics, shared.tracker.clone(), gate);
+    Ok((writer, recorder))
 }
 
 impl Running {

@@ -3,7 +3,7 @@
 //! Twice a second, what this process has spent is added to the store's sums, and what all have spent is learnt from
 //! them. While the store is away the sums wait here, and the budgets go on with what is known. With several
 //! processes on one store, what the others have spent in the last half second, and what their running calls have
-//! reserved, is not known yet.
+//! reserved, is not known yet. What budgets warn of is told here too, once the store says that nobody has told it before.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -79,9 +79,34 @@ impl Ledger {
             let (totals, mark) = app.store.spent(self.mark).await?;
             snapshot.admission.learn(&totals, app.clock.micros());
             self.mark = mark;
+            warn(app, &snapshot).await?;
         }
         Ok(())
     }
+}
+
+/// Tells of accounts that are nearly or wholly used up.
+async fn warn(app: &App, snapshot: &Snapshot) -> Result<(), StoreError> {
+    let warnings = snapshot.admission.take_warnings(app.clock.micros());
+    if warnings.is_empty() {
+        return Ok(());
+    }
+    let fresh = app.store.warn(warnings.clone()).await;
+    if fresh.is_err() {
+        snapshot.admission.put_back_warnings(&warnings);
+    }
+    for warning in fresh? {
+        let (budget, account) = (&*warning.budget, &*warning.account);
+        let resets_at = warning.resets_at.rfc3339();
+        if warning.level == 100 {
+            app.metrics.budget.full.increment(1);
+            tracing::warn!(budget, account, resets_at, "a budget is used up");
+        } else {
+            app.metrics.budget.near.increment(1);
+            tracing::warn!(budget, account, resets_at, "a budget is used to 85 %");
+        }
+    }
+    Ok(())
 }
 
 async fn save(app: &App, snapshot: &Snapshot) -> Result<(), StoreError> {

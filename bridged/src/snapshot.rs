@@ -59,7 +59,7 @@ impl Snapshot {
         let providers = Providers::new(config, shared, (registry, trust), old);
         let old = previous.map(|old| &old.admission);
         Ok(Snapshot {
-            admission: Admission::new(config.admission.clone(), old, &shared.metrics.budget),
+            admission: Admission::new(config.admission.clone(), old),
             config: config.clone(),
             providers: Arc::new(providers),
             identity,
@@ -153,6 +153,11 @@ impl Providers {
 
     fn holds(&self, upstream: &Upstream) -> bool {
         self.upstreams().any(|own| std::ptr::eq(own, upstream))
+    }
+
+    /// Whose certificates are trusted.
+    pub fn trust(&self) -> &Trust {
+        &self.trust
     }
 
     /// The instance at `index` of the registry.

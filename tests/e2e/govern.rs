@@ -243,12 +243,13 @@ async fn a_budget_that_is_used_up_says_which_and_until_when() {
         assert!(words.contains(budget) && words.contains("T00:00:00"), "{words}");
     }
     assert_eq!(fake.requests().len(), 3);
-    assert!(
-        gateway
+    eventually("both warnings", async || {
+        let warned = gateway
             .metric("causeway_budget_warnings_total{level=\"100\"}")
-            .await
-            >= 2
-    );
+            .await;
+        (warned == 2).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

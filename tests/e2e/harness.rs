@@ -232,6 +232,12 @@ impl Gateway {
         (id.to_owned(), text.trim().to_owned())
     }
 
+    /// The same for another role than that of a member.
+    pub(crate) fn new_token_as(&self, user: &str, role: &str) -> String {
+        let token = self.cli_output(&["token", "create", "--user", user, "--role", role]);
+        String::from_utf8(token).unwrap().trim().to_owned()
+    }
+
     /// Runs a command of the program that must succeed.
     pub(crate) fn run(&self, arguments: &[&str]) {
         let output = self.command().args(arguments).output().unwrap();
@@ -258,8 +264,7 @@ impl Gateway {
     }
 
     fn signal(&self, signal: &str) {
-        let running = self.running.as_ref().expect("the gateway is running");
-        let pid = running.child.id().to_string();
+        let pid = self.pid().to_string();
         assert!(
             Command::new("kill")
                 .args([signal, &pid])
@@ -267,6 +272,11 @@ impl Gateway {
                 .unwrap()
                 .success()
         );
+    }
+
+    /// The number of the process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.running().child.id()
     }
 
     /// Waits until the process has ended by itself; whether it called that a success.

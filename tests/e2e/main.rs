@@ -32,6 +32,8 @@ mod corporate;
 mod crash;
 mod doctor;
 mod errors;
+mod events;
+mod export;
 mod fake;
 mod flood;
 mod forward;
@@ -63,6 +65,7 @@ mod secure;
 mod selfcheck;
 mod semantics;
 mod shutdown;
+mod sinks;
 mod sockets;
 mod stalled;
 #[cfg(target_os = "linux")]

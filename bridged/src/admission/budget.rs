@@ -12,7 +12,7 @@ use super::period::Period;
 use super::scope::{Per, Scope, Subject};
 use super::{Denied, Facts, Usage};
 use crate::clock::Micros;
-use crate::metrics::BudgetMetrics;
+use crate::store::Warning;
 
 /// Accounts of one budget: users, groups or providers.
 const MOST: usize = 65_536;
@@ -67,7 +67,6 @@ pub struct Entry {
 pub(super) struct Budget {
     config: Arc<BudgetConfig>,
     accounts: Arc<Accounts>,
-    metrics: Arc<BudgetMetrics>,
 }
 
 type Accounts = RwLock<HashMap<Arc<str>, Arc<Account>>>;
@@ -85,8 +84,10 @@ struct Books {
     unsaved: Usage,
     /// What earlier periods still owe to the store.
     late: Vec<(i64, Usage)>,
-    /// The warning that was given last in this period.
+    /// The highest level that was reached in this period.
     level: Level,
+    /// Whether that is still to be told.
+    is_news: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -101,22 +102,19 @@ enum Level {
 #[derive(Debug)]
 pub(super) struct Reservation {
     account: Arc<Account>,
-    name: Arc<str>,
     config: Arc<BudgetConfig>,
-    metrics: Arc<BudgetMetrics>,
     held: Usage,
 }
 
 impl Budget {
     /// A budget that goes on counting where the one of the same name stopped.
-    pub(super) fn new(config: BudgetConfig, previous: &[Budget], metrics: &Arc<BudgetMetrics>) -> Budget {
+    pub(super) fn new(config: BudgetConfig, previous: &[Budget]) -> Budget {
         let old = previous
             .iter()
             .find(|old| old.config.name == config.name && old.config.per == config.per);
         Budget {
             config: Arc::new(config),
             accounts: old.map_or_else(Arc::default, |old| old.accounts.clone()),
-            metrics: metrics.clone(),
         }
     }
 
@@ -145,9 +143,7 @@ impl Budget {
                 .map_err(|(spent, until)| self.denied(spent, until))?;
             reservations.push(Reservation {
                 account,
-                name: name.clone(),
                 config: config.clone(),
-                metrics: self.metrics.clone(),
                 held: facts.estimate,
             });
             Ok(())
@@ -192,6 +188,37 @@ impl Budget {
         }
     }
 
+    /// Takes what is to be told of accounts that are nearly or wholly used up.
+    pub(super) fn take_warnings(&self, now: Micros, out: &mut Vec<Warning>) {
+        let accounts = self.accounts.read().unwrap_or_else(PoisonError::into_inner);
+        for (name, account) in accounts.iter() {
+            let Some((level, share, since)) = account.take_news(&self.config) else {
+                continue;
+            };
+            out.push(Warning {
+                budget: self.config.name.clone(),
+                per: self.config.per.as_str().into(),
+                account: name.clone(),
+                level,
+                share,
+                since,
+                resets_at: self.config.period.bounds(since).1,
+                at: now,
+            });
+        }
+    }
+
+    /// Puts back a warning that could not be told.
+    pub(super) fn put_back_warning(&self, warning: &Warning) {
+        let accounts = self.accounts.read().unwrap_or_else(PoisonError::into_inner);
+        if *warning.budget == *self.config.name
+            && let Some(account) = accounts.get(&warning.account)
+        {
+            let mut books = account.lock();
+            books.is_news |= books.since == warning.since.0;
+        }
+    }
+
     /// Puts back what could not be saved.
     pub(super) fn put_back(&self, entry: &Entry) {
         if let Some(account) = self.known(entry) {
@@ -206,7 +233,7 @@ impl Budget {
             && since == entry.since
             && let Some(account) = self.account(&entry.account)
         {
-            account.learn(entry.since, entry.used);
+            account.learn(&self.config, entry.since, entry.used);
         }
     }
 
@@ -233,17 +260,24 @@ impl Account {
         Ok(())
     }
 
-    /// Turns a reservation into what was used. The level is returned when it is a new one.
-    fn settle(&self, config: &BudgetConfig, held: Usage, used: Usage) -> Option<Level> {
+    /// Turns a reservation into what was used.
+    fn settle(&self, config: &BudgetConfig, held: Usage, used: Usage) {
         let mut books = self.lock();
         books.reserved = books.reserved.minus(held);
         books.spent = books.spent.plus(used);
         books.unsaved = books.unsaved.plus(used);
-        let level = level(config, books.spent);
-        (level > books.level).then(|| {
-            books.level = level;
-            level
-        })
+        books.notice(config);
+    }
+
+    /// The level to tell of, with the share that is spent and the beginning of the period.
+    fn take_news(&self, config: &BudgetConfig) -> Option<(u8, f64, Micros)> {
+        let mut books = self.lock();
+        let level = match books.level {
+            Level::Fine => return None,
+            Level::Near => 85,
+            Level::Full => 100,
+        };
+        std::mem::take(&mut books.is_news).then(|| (level, share(config, books.spent), Micros(books.since)))
     }
 
     fn take_unsaved(&self, mut each: impl FnMut(i64, Usage)) {
@@ -266,10 +300,11 @@ impl Account {
         }
     }
 
-    fn learn(&self, since: Micros, total: Usage) {
+    fn learn(&self, config: &BudgetConfig, since: Micros, total: Usage) {
         let mut books = self.lock();
         books.turn_to(since);
         books.spent = total.plus(books.unsaved);
+        books.notice(config);
     }
 
     fn lock(&self) -> MutexGuard<'_, Books> {
@@ -290,6 +325,16 @@ impl Books {
         self.since = since.0;
         self.spent = Usage::default();
         self.level = Level::Fine;
+        self.is_news = false;
+    }
+
+    /// Notes when a level is reached that was not reached before.
+    fn notice(&mut self, config: &BudgetConfig) {
+        let level = level(config, self.spent);
+        if level > self.level {
+            self.level = level;
+            self.is_news = true;
+        }
     }
 }
 
@@ -302,6 +347,13 @@ fn level(config: &BudgetConfig, spent: Usage) -> Level {
     of(spent.micros, config.micros).max(of(spent.tokens, config.tokens))
 }
 
+/// The share that is spent, of money or of tokens, whichever is more.
+fn share(config: &BudgetConfig, spent: Usage) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "it is for people to read")]
+    let of = |spent: u64, most: Option<u64>| most.map_or(0.0, |most| spent as f64 / most.max(1) as f64);
+    of(spent.micros, config.micros).max(of(spent.tokens, config.tokens))
+}
+
 impl Reservation {
     /// Replaces what was held by what was used.
     pub(super) fn settle(&mut self, used: Usage) {
@@ -309,18 +361,7 @@ impl Reservation {
         if held == Usage::default() && used == Usage::default() {
             return;
         }
-        let (budget, account) = (&*self.config.name, &*self.name);
-        match self.account.settle(&self.config, held, used) {
-            None | Some(Level::Fine) => {}
-            Some(Level::Near) => {
-                self.metrics.near.increment(1);
-                tracing::warn!(budget, account, "a budget is used to 85 %");
-            }
-            Some(Level::Full) => {
-                self.metrics.full.increment(1);
-                tracing::warn!(budget, account, "a budget is used up");
-            }
-        }
+        self.account.settle(&self.config, held, used);
     }
 }
 

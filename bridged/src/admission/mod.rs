@@ -23,7 +23,7 @@ use tokio::time::Instant;
 
 use crate::clock::Micros;
 use crate::identity::Identity;
-use crate::metrics::BudgetMetrics;
+use crate::store::Warning;
 
 pub use budget::{BudgetConfig, Entry, Spent};
 pub use denied::Denied;
@@ -133,20 +133,14 @@ pub fn seconds(wait: Duration) -> u64 {
 
 impl Admission {
     /// Compiles `config`; counters go on where those of `previous` about the same stopped.
-    pub fn new(
-        config: AdmissionConfig,
-        previous: Option<&Admission>,
-        metrics: &Arc<BudgetMetrics>,
-    ) -> Admission {
+    pub fn new(config: AdmissionConfig, previous: Option<&Admission>) -> Admission {
         let accounts = previous.map_or(&[][..], |previous| &previous.budgets);
         let budgets = config.budgets.iter().cloned();
         let mut old = previous.map_or_else(Vec::new, |previous| previous.limits.iter().collect());
         let limits = config.limits.iter().cloned();
         Admission {
             limits: limits.map(|limit| Limit::new(limit, &mut old)).collect(),
-            budgets: budgets
-                .map(|budget| Budget::new(budget, accounts, metrics))
-                .collect(),
+            budgets: budgets.map(|budget| Budget::new(budget, accounts)).collect(),
             config,
             all: previous.map_or_else(|| Arc::from("all"), |previous| previous.all.clone()),
         }
@@ -199,6 +193,24 @@ impl Admission {
             .iter()
             .for_each(|budget| budget.take_unsaved(&mut entries));
         entries
+    }
+
+    /// Takes the warnings of budgets that were not told of yet.
+    pub fn take_warnings(&self, now: Micros) -> Vec<Warning> {
+        let mut warnings = Vec::new();
+        self.budgets
+            .iter()
+            .for_each(|budget| budget.take_warnings(now, &mut warnings));
+        warnings
+    }
+
+    /// Puts back warnings that could not be told.
+    pub fn put_back_warnings(&self, warnings: &[Warning]) {
+        for warning in warnings {
+            self.budgets
+                .iter()
+                .for_each(|budget| budget.put_back_warning(warning));
+        }
     }
 
     /// Puts back what could not be stored.

@@ -69,6 +69,16 @@ pub enum Per {
 }
 
 impl Per {
+    /// The word for it in the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Per::All => "all",
+            Per::Provider => "provider",
+            Per::Group => "group",
+            Per::User => "user",
+        }
+    }
+
     /// For sentences: "at most 10 … for each user".
     pub const fn describe(self) -> &'static str {
         match self {

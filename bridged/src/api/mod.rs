@@ -6,6 +6,9 @@
 //! caller may.
 
 mod access;
+pub(crate) mod csv;
+mod events;
+mod export;
 mod input;
 mod openapi;
 mod problem;
@@ -15,6 +18,7 @@ mod records;
 mod reload;
 mod route;
 mod sheet;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -35,14 +39,19 @@ use crate::store::{FacetLine, InterceptionRow, SeatLine, SessionRow, TokenLine, 
 use crate::token::Role;
 use crate::troubles::Trouble;
 use problem::Problem;
-use query::{FACETS, INTERCEPTIONS, ONE_SESSION, SEATS, SESSIONS, TOKENS, USAGE};
+use query::{EVENTS, EXPORT, FACETS, INTERCEPTIONS, ONE_SESSION, SEATS, SESSIONS, TOKENS, USAGE};
 use route::Route;
+
+pub use stream::Streams;
 
 /// The routes with what they need.
 pub type Router = axum::Router;
 
 /// The forms of a table.
 const TABLE: &[&str] = &["application/json", "text/csv"];
+
+/// The forms of an export.
+const FORMS: &[&str] = &["application/x-ndjson", "application/json", "text/csv"];
 
 /// Every route.
 #[rustfmt::skip]
@@ -54,6 +63,8 @@ fn routes() -> Vec<Route> {
         Route::get("/api/v1/interceptions/{id}", records::interception, "One interception").answers::<InterceptionRow>(),
         Route::get("/api/v1/sessions", records::sessions, "Sessions, latest activity first").takes(SESSIONS).lists::<SessionRow>(),
         Route::get("/api/v1/sessions/{id}", records::session, "One session with its threads").takes(ONE_SESSION).answers::<records::SessionDetail>(),
+        Route::get("/api/v1/events", events::events, "Interceptions as they end, and warnings of budgets: server-sent events").takes(EVENTS).answers_an_object().in_media(&["text/event-stream"]),
+        Route::get("/api/v1/export", export::export, "All interceptions that fit, latest first").takes(EXPORT).answers_an_object().in_media(FORMS),
         Route::get("/api/v1/usage", usage::usage, "Tokens and cost by day (UTC), latest day first").takes(USAGE).lists::<UsageLine>().in_media(TABLE),
         Route::get("/api/v1/seats", usage::seats, "Users who used AI in the period").takes(SEATS).lists::<SeatLine>().in_media(TABLE),
         Route::get("/api/v1/clients", usage::clients, "Clients seen in the period").takes(FACETS).lists::<FacetLine>(),

@@ -1,7 +1,7 @@
 //! Errors of the API: `application/problem+json` (RFC 9457). The one place where they become bytes.
 
 use axum::response::{IntoResponse, Response};
-use http::header::{CONTENT_TYPE, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{HeaderName, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -32,6 +32,9 @@ pub(super) struct Problem {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     problems: Vec<String>,
+    /// Seconds after which it may be asked again.
+    #[serde(skip)]
+    wait: Option<u32>,
 }
 
 impl Problem {
@@ -44,6 +47,15 @@ impl Problem {
             detail: detail.into(),
             field: None,
             problems: Vec::new(),
+            wait: None,
+        }
+    }
+
+    /// Too much at once.
+    pub(super) fn crowded(detail: &str) -> Problem {
+        Problem {
+            wait: Some(WAIT),
+            ..Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
         }
     }
 
@@ -154,6 +166,12 @@ impl IntoResponse for Problem {
                 .headers_mut()
                 .insert(http::header::WWW_AUTHENTICATE, challenge);
         }
+        if let Some(wait) = self.wait {
+            response.headers_mut().insert(RETRY_AFTER, wait.into());
+        }
         response
     }
 }
+
+/// Seconds after which a stream may have ended.
+const WAIT: u32 = 10;

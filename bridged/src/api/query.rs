@@ -8,6 +8,7 @@ use utoipa::openapi::{ObjectBuilder, Schema, Type};
 
 use super::problem::Problem;
 use crate::clock::Micros;
+use crate::export::Format;
 use crate::identity::Identity;
 use crate::store::{Bookmark, Cursor, Dimension, Filter, Page, Status};
 
@@ -31,6 +32,10 @@ pub(super) struct Asked {
     pub(super) form: Option<Form>,
     /// Rows on the page, where the query says so.
     pub(super) limit: Option<u32>,
+    /// The form of an export, where the query says so.
+    pub(super) export: Option<Format>,
+    /// Where an event stream goes on.
+    pub(super) position: Option<String>,
     cursor: Option<String>,
 }
 
@@ -173,6 +178,30 @@ const FORMAT: Parameter = Parameter {
         },
     )
 };
+const EXPORT_FORMAT: Parameter = Parameter {
+    values: Values::OneOf(&["jsonl", "json", "csv"]),
+    repeats: false,
+    ..filter(
+        "format",
+        "The form of the export; `jsonl` where nothing is said.",
+        |asked, value| {
+            let format = Format::parse(&value).ok_or("one of jsonl, json, csv")?;
+            asked.export = Some(format);
+            Ok(())
+        },
+    )
+};
+const POSITION: Parameter = Parameter {
+    repeats: false,
+    ..filter(
+        "after",
+        "Goes on after the event with this `id`; the header `Last-Event-ID` says the same.",
+        |asked, value| {
+            asked.position = Some(value);
+            Ok(())
+        },
+    )
+};
 const LIMIT: Parameter = Parameter {
     values: Values::Limit,
     repeats: false,
@@ -201,6 +230,18 @@ pub(super) const INTERCEPTIONS: &[&Parameter] = &[
 ];
 pub(super) const SESSIONS: &[&Parameter] = &[
     &USER, &CLIENT, &PROVIDER, &MODEL, &SESSION, &AFTER, &BEFORE, &LIMIT, &CURSOR,
+];
+pub(super) const EVENTS: &[&Parameter] = &[&USER, &CLIENT, &PROVIDER, &MODEL, &SESSION, &STATUS, &POSITION];
+pub(super) const EXPORT: &[&Parameter] = &[
+    &USER,
+    &CLIENT,
+    &PROVIDER,
+    &MODEL,
+    &SESSION,
+    &STATUS,
+    &AFTER,
+    &BEFORE,
+    &EXPORT_FORMAT,
 ];
 pub(super) const ONE_SESSION: &[&Parameter] = &[&USER];
 pub(super) const USAGE: &[&Parameter] = &[
@@ -232,6 +273,8 @@ impl Asked {
             by: Vec::new(),
             form: None,
             limit: None,
+            export: None,
+            position: None,
             cursor: None,
         };
         let mut seen = Vec::new();

@@ -17,6 +17,7 @@ use http::{HeaderMap, Uri};
 use http_body::Frame;
 use tokio::sync::mpsc;
 
+use super::csv::Csv;
 use super::problem::Problem;
 use super::query::{Asked, Form};
 use crate::app::App;
@@ -203,43 +204,19 @@ where
     R: IntoIterator<Item = C>,
     C: AsRef<str>,
 {
-    let mut writer = csv::WriterBuilder::new()
-        .terminator(csv::Terminator::CRLF)
-        .from_writer(Vec::new());
+    let mut csv = Csv::default();
     for row in rows {
-        let cells = row.into_iter().map(|cell| defused(cell.as_ref()));
-        // Writing to memory cannot fail, and all rows are of one length.
-        let _ = writer.write_record(cells);
+        for cell in row {
+            csv.text(cell.as_ref());
+        }
+        csv.end_line();
     }
-    writer.into_inner().unwrap_or_default().into()
-}
-
-/// A cell that no spreadsheet takes for a formula.
-fn defused(cell: &str) -> String {
-    let begins = ['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'];
-    if cell.starts_with(begins) {
-        format!("'{cell}")
-    } else {
-        cell.to_owned()
-    }
+    csv.into_text().into()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn no_cell_is_a_formula_and_quotes_are_as_the_rfc_has_them() {
-        let rows = [
-            ["=cmd|' /C calc'!A0", "+1", "-1", "@sum(a)"],
-            ["\ttab", "\rreturn", "a,b", "say \"hi\""],
-            ["two\r\nlines", "a=b", "", "5"],
-        ];
-        let want = "'=cmd|' /C calc'!A0,'+1,'-1,'@sum(a)\r\n\
-            '\ttab,\"'\rreturn\",\"a,b\",\"say \"\"hi\"\"\"\r\n\
-            \"two\r\nlines\",a=b,,5\r\n";
-        assert_eq!(String::from_utf8(text(rows).to_vec()).unwrap(), want);
-    }
 
     #[test]
     fn csv_is_answered_to_those_who_prefer_it() {

@@ -11,6 +11,7 @@ mod patience;
 mod price;
 mod provider;
 mod scalar;
+mod sink;
 mod source;
 mod store;
 
@@ -35,6 +36,7 @@ pub use price::PriceFile;
 pub(crate) use provider::read_key;
 pub use provider::{Byok, KeyConfig, ProviderConfig, ProviderFile};
 pub use scalar::{ByteSize, Span};
+pub use sink::{Destination, FileConfig, HttpConfig, HttpForm, SinkConfig, SinkFile, SinkKind};
 pub use source::{ConfigError, Problems, Source};
 pub use store::{PostgresUrl, StoreConfig, StoreLocation};
 
@@ -167,6 +169,8 @@ pub struct File {
     pub providers: Vec<ProviderFile>,
     /// `[[price]]`
     pub prices: Vec<PriceFile>,
+    /// `[[sink]]`
+    pub sinks: Vec<SinkFile>,
 }
 
 /// How providers are reached.
@@ -233,6 +237,8 @@ pub struct Config {
     pub disabled: Vec<ProviderConfig>,
     /// The operator's own prices.
     pub prices: Vec<OwnPrice>,
+    /// Where interceptions are delivered.
+    pub sinks: Vec<SinkConfig>,
 }
 
 impl Config {
@@ -277,6 +283,7 @@ impl Config {
                 groups: identity::groups(&file.identity),
                 shed: admission::shed(&file.shed),
             },
+            sinks: sink::build(&file.sinks, source, problems),
             prices: price::build(&file.prices, &providers, problems),
             providers,
             disabled,

@@ -387,23 +387,30 @@ fn claim(text: &str, key: &str, problems: &mut Problems) -> Option<HostClaim> {
 
 /// Reads one key. A problem names the variable or file, never what it holds.
 fn load_key(from: &KeyFile, key: &str, source: &Source, problems: &mut Problems) -> Option<KeyConfig> {
-    let mut file = None;
-    let found = match from {
-        KeyFile::Literal(secret) => checked(secret.clone()),
-        KeyFile::Env(name) => std::env::var(name)
-            .map_err(|_| format!("the variable `{name}` is not set"))
-            .and_then(|text| checked(Secret::new(text))),
-        KeyFile::File(path) => {
-            let path = source.beside(path);
-            let read = read_key(&path);
-            file = Some(path);
-            read
-        }
-    };
-    found
+    from.load(source)
         .map_err(|text| problems.add(&format!("{key}.keys"), text))
         .ok()
-        .map(|secret| KeyConfig { secret, file })
+}
+
+impl KeyFile {
+    /// Reads the key.
+    ///
+    /// # Errors
+    /// What is wrong with the variable or file, never what it holds.
+    pub(super) fn load(&self, source: &Source) -> Result<KeyConfig, String> {
+        let (secret, file) = match self {
+            KeyFile::Literal(secret) => (checked(secret.clone())?, None),
+            KeyFile::Env(name) => {
+                let text = std::env::var(name).map_err(|_| format!("the variable `{name}` is not set"))?;
+                (checked(Secret::new(text))?, None)
+            }
+            KeyFile::File(path) => {
+                let path = source.beside(path);
+                (read_key(&path)?, Some(path))
+            }
+        };
+        Ok(KeyConfig { secret, file })
+    }
 }
 
 /// Reads the key in the first line of a file.

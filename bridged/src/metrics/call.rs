@@ -106,7 +106,7 @@ impl GenAi {
 }
 
 /// The convention's name of what an API does; counting tokens has none there.
-const fn operation(api: Api) -> &'static str {
+pub(crate) const fn operation(api: Api) -> &'static str {
     match api {
         Api::ChatCompletions | Api::Responses | Api::Messages | Api::Compact => "chat",
         Api::Completions => "text_completion",

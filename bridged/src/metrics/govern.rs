@@ -1,7 +1,6 @@
 //! The metrics of governing: the configuration's file, budgets that run out, and whether the process keeps up.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -69,11 +68,6 @@ impl BudgetMetrics {
             near: reached("85"),
             full: reached("100"),
         }
-    }
-
-    /// Counters that nobody reads.
-    pub fn unread() -> Arc<BudgetMetrics> {
-        metrics::with_local_recorder(&metrics::NoopRecorder, || Arc::new(BudgetMetrics::new()))
     }
 }
 

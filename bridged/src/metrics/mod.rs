@@ -7,6 +7,7 @@
 mod call;
 mod govern;
 mod labels;
+mod sinks;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -17,10 +18,12 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, 
 use providers::Api;
 
 use crate::breaker::BreakerMetrics;
+pub(crate) use call::operation;
 pub use call::{CallEnd, CallMetrics};
 use call::{CallHandles, CallKey};
 pub use govern::{BudgetMetrics, ConfigMetrics};
 use labels::ModelLabels;
+pub use sinks::SinkMetrics;
 
 /// All metrics of a process.
 pub struct Metrics {
@@ -36,7 +39,7 @@ pub struct Metrics {
     /// What connections are closed for.
     pub wire: Arc<WireMetrics>,
     /// Budgets that run out.
-    pub budget: Arc<BudgetMetrics>,
+    pub budget: BudgetMetrics,
     /// The configuration's file, and whether the process keeps up.
     pub config: ConfigMetrics,
 }
@@ -153,7 +156,7 @@ impl Metrics {
                 Arc::new(record),
                 Arc::new(wire),
                 gauge!("causeway_drains"),
-                Arc::new(BudgetMetrics::new()),
+                BudgetMetrics::new(),
                 ConfigMetrics::new(),
             )
         });
@@ -263,6 +266,11 @@ impl Metrics {
         #[expect(clippy::cast_precision_loss, reason = "nobody has 2^52 keys")]
         self.resolve(|| gauge!("causeway_key_state", &labels))
             .set(count as f64);
+    }
+
+    /// The metrics of the sink of this name.
+    pub fn sink(&self, name: &Arc<str>) -> SinkMetrics {
+        self.resolve(|| SinkMetrics::new(name))
     }
 
     /// The WebSockets of a provider that are open.
@@ -392,6 +400,7 @@ fn describe() {
         "Replies that are read on after their clients have left"
     );
     govern::describe();
+    sinks::describe();
     describe_records();
     describe_gauge!("causeway_provider_info", "Configured provider instances");
     describe_histogram!("gen_ai_client_token_usage", "Tokens of an operation");

@@ -31,7 +31,7 @@ impl Status {
 }
 
 /// Which records. Values of one field are alternatives; fields are all to hold.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Filter {
     /// User names. A member's list has exactly the own name here.
     pub user: Vec<String>,

@@ -59,6 +59,15 @@ pub(super) fn end(database: &mut dyn Database, instance: i64) -> Result<(), Stor
     database.execute(sql, &[instance.into()]).map(drop)
 }
 
+/// Ends the leases of processes that are known to be gone.
+pub(super) fn end_of(database: &mut dyn Database, names: &[Uuid]) -> Result<(), StoreError> {
+    for name in names {
+        let sql = "UPDATE instance SET lease_until = 0 WHERE name = ?1";
+        database.execute(sql, &[(*name).into()])?;
+    }
+    Ok(())
+}
+
 /// Processes that have open interceptions and are dead: by their lease, or because they are among `before`.
 pub(super) fn dead(
     database: &mut dyn Database,

@@ -10,18 +10,22 @@ mod audit;
 mod budgets;
 mod chain;
 mod content;
+mod feed;
 mod filter;
 mod lease;
+mod position;
 mod postgres;
 mod read;
 mod retention;
 mod rows;
 mod schema;
 mod sessions;
+mod sinks;
 mod sql;
 mod sqlite;
 mod tokens;
 mod usage;
+mod warnings;
 mod write;
 mod writer;
 
@@ -29,7 +33,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OnceCell, Semaphore, watch};
 
 use crate::config::{Durability, StoreConfig, StoreLocation};
 use crate::upstream::{Trust, TrustError};
@@ -37,12 +41,16 @@ use sql::Database;
 
 pub use audit::{Audit, ChainHead, Fault};
 pub use budgets::Mark;
+pub use feed::{Portion, Told};
 pub use filter::{Cursor, Filter, Page, Status};
+pub use position::{Position, PositionKey};
 pub use retention::Deleted;
 pub use rows::{InterceptionRow, ThoughtRow, ToolCallRow, UsageRow};
 pub use sessions::{SessionRow, SessionUsage, ThreadRow};
+pub use sinks::{Due, Share};
 pub use tokens::{NewToken, TokenLine};
 pub use usage::{Bookmark, Dimension, FacetLine, SeatLine, Totals, UsageLine};
+pub use warnings::Warning;
 pub use writer::{Writer, WriterConfig, WriterError};
 
 /// A failed read or token change.
@@ -224,6 +232,9 @@ struct Inner {
     is_prepared: AtomicBool,
     idle: Mutex<Vec<Box<dyn Database>>>,
     asking: Semaphore,
+    /// Told of every commit of this process that readers of the feed want to see.
+    news: watch::Sender<()>,
+    position_key: OnceCell<Arc<PositionKey>>,
 }
 
 /// Where connections lead.
@@ -321,6 +332,8 @@ impl Store {
             is_prepared: AtomicBool::new(false),
             idle: Mutex::new(Vec::new()),
             asking: Semaphore::new(ASKING),
+            news: watch::Sender::new(()),
+            position_key: OnceCell::new(),
         })))
     }
 

@@ -171,10 +171,10 @@ impl List {
 const OUTCOMES: &str = "(SELECT 2 AS code UNION ALL SELECT 3 UNION ALL SELECT 4) o";
 
 /// Ids are made when requests begin, by the same clock, give or take this.
-const SKEW: i64 = 86_400_000_000;
+pub(super) const SKEW: i64 = 86_400_000_000;
 
 /// The filter's dates: exactly by the row, and by its id, so that what is far off is not even read.
-fn dates(question: &mut Question, filter: &Filter) -> Vec<String> {
+pub(super) fn dates(question: &mut Question, filter: &Filter) -> Vec<String> {
     let mut conditions = Vec::new();
     if let Some(after) = filter.after {
         let id = question.bind(first_id(Micros(after.0.saturating_sub(SKEW))));

@@ -106,6 +106,15 @@ pub struct InterceptionRow {
     pub(super) asked: Option<(String, String)>,
 }
 
+impl InterceptionRow {
+    /// Leaves out what users and models wrote: prompt, output, arguments and thoughts.
+    pub fn leave_texts_out(&mut self) {
+        (self.prompt, self.output) = (None, None);
+        self.tool_calls.iter_mut().for_each(|call| call.arguments.clear());
+        self.thoughts.iter_mut().for_each(|thought| thought.text.clear());
+    }
+}
+
 /// What the chain of records knows of the texts of an interception.
 #[derive(Debug, Default)]
 pub(super) struct Digests {

@@ -60,7 +60,7 @@ fn spoken(dialect: Dialect, step: &str) -> String {
 
 /// The steps from an empty database to the present one. `NUMBERED KEY` counts by itself; a `CLUSTERED` table
 /// lies in the order of its key where the database can do that.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     "
 CREATE TABLE label (
     id NUMBERED KEY,
@@ -275,5 +275,30 @@ CREATE TABLE usage_day (
     PRIMARY KEY (day, who, combo)
 ) CLUSTERED;
 CREATE INDEX usage_day_of_user ON usage_day (who, day, combo);
+",
+    "
+CREATE TABLE keyring (
+    name TEXT PRIMARY KEY,
+    value BYTEA NOT NULL
+) CLUSTERED;
+CREATE TABLE budget_warning (
+    seq NUMBERED KEY,
+    name TEXT NOT NULL,
+    per TEXT NOT NULL,
+    account TEXT NOT NULL,
+    since BIGINT NOT NULL,
+    until BIGINT NOT NULL,
+    level SMALLINT NOT NULL,
+    permille BIGINT NOT NULL,
+    noticed_at BIGINT NOT NULL,
+    UNIQUE (name, account, since, level)
+);
+CREATE TABLE sink (
+    name TEXT NOT NULL,
+    chain INTEGER NOT NULL,
+    n BIGINT NOT NULL,
+    keeper INTEGER NOT NULL,
+    PRIMARY KEY (name, chain)
+) CLUSTERED;
 ",
 ];

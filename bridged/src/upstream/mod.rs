@@ -35,6 +35,7 @@ use crate::metrics::Metrics;
 
 pub use body::UpstreamBody;
 pub use dial::DialError;
+pub(crate) use dial::Http1Sender;
 pub(crate) use health::{CallWatch, InFlight};
 pub use health::{Health, Healths, LastError};
 use pool::{HostPool, Lease, Sender};

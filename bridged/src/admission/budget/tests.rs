@@ -26,12 +26,17 @@ const DAY: Micros = Micros(86_400_000_000);
 #[test]
 fn a_new_period_begins_at_nothing_and_says_when() {
     let (account, config) = (Account::default(), config(Some(100), None));
-    assert_eq!(account.reserve(&config, money(60), DAY), Ok(()));
-    assert_eq!(account.settle(&config, money(60), money(90)), Some(Level::Near));
-    assert_eq!(account.reserve(&config, money(60), DAY), Ok(()));
-    assert_eq!(account.settle(&config, money(60), money(5)), None);
-    assert_eq!(account.reserve(&config, money(9), DAY), Ok(()));
-    assert_eq!(account.settle(&config, money(9), money(9)), Some(Level::Full));
+    for (held, used, news) in [
+        (60, 84, None),
+        (1, 6, Some((85, 0.9, DAY))),
+        (60, 5, None),
+        (9, 9, Some((100, 1.04, DAY))),
+    ] {
+        assert_eq!(account.reserve(&config, money(held), DAY), Ok(()));
+        account.settle(&config, money(held), money(used));
+        assert_eq!(account.take_news(&config), news, "{used}");
+        assert_eq!(account.take_news(&config), None);
+    }
     let next = Micros(DAY.0 * 2);
     assert_eq!(
         account.reserve(&config, money(1), Micros(next.0 - 1)),
@@ -59,7 +64,12 @@ fn what_is_spent_is_saved_once_and_others_spend_too() {
     account.reserve(&config, tokens(1), next).unwrap();
     account.settle(&config, tokens(1), tokens(2));
     assert_eq!(unsaved(), [(DAY.0, tokens(30)), (next.0, tokens(2))]);
-    account.learn(next, tokens(99));
+    account.learn(&config, next, tokens(99));
+    assert_eq!(
+        account.take_news(&config).map(|news| news.0),
+        Some(85),
+        "others' use counts too"
+    );
     assert_eq!(account.reserve(&config, tokens(1), next), Ok(()));
     account.settle(&config, tokens(1), tokens(1));
     assert!(account.reserve(&config, tokens(1), next).is_err());

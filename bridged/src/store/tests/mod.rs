@@ -14,10 +14,12 @@ use uuid::Uuid;
 mod audits;
 mod budgets;
 mod days;
+mod feed;
 mod lists;
 mod order;
 mod pace;
 mod records;
+mod sinks;
 mod usage;
 
 use super::sql::Dialect;
@@ -140,6 +142,18 @@ on_both! {
     budgets:
         sums_of_budgets_add_up_over_processes
         the_last_use_of_a_token_never_goes_back
+    ;
+    feed:
+        a_reader_goes_on_where_it_stopped
+        a_feed_tells_only_what_was_asked_for
+        readers_hear_of_a_commit_at_once
+        an_interception_that_was_given_up_is_told_of_again
+        a_warning_is_given_once_by_whoever_is_first
+    ;
+    sinks:
+        a_new_sink_begins_with_what_comes
+        the_chain_of_a_dead_process_is_taken_over_by_one
+        a_process_gets_its_own_chain_back
     ;
     audits:
         an_audit_names_what_was_changed

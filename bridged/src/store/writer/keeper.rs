@@ -245,6 +245,7 @@ impl Keeper {
             );
             self.fail(error, head);
         }
+        self.store.announce();
         outcome
     }
 
@@ -336,6 +337,7 @@ impl Keeper {
         for instance in dead {
             self.end_open(instance)?;
         }
+        lease::end_of(self.open()?.database.as_mut(), &before)?;
         if let Err(error) = self.names.settle() {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,

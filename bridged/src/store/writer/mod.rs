@@ -15,6 +15,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
 
 use super::Store;
 use super::lease::Names;
@@ -67,7 +68,10 @@ pub enum WriterError {
 
 /// The running writer.
 #[derive(Debug)]
-pub struct Writer(JoinHandle<()>);
+pub struct Writer {
+    thread: JoinHandle<()>,
+    name: Uuid,
+}
 
 impl Writer {
     /// Starts the threads. They replay what an earlier process left in the spool, end what it left open, and end at
@@ -88,6 +92,7 @@ impl Writer {
         };
         let spool = Spool::open(&config.spool, config.spool_max).map_err(failed)?;
         let names = Names::take(&config.spool).map_err(|error| failed(error.into()))?;
+        let name = names.own;
         let ledger = Arc::new(Ledger::new(metrics.clone()));
         ledger.recovered(spool.events());
         let spool = Shared::new(spool, gate, metrics);
@@ -113,12 +118,17 @@ impl Writer {
                 tracing::error!("the record keeper panicked");
             }
         })
-        .map(Writer)
+        .map(|thread| Writer { thread, name })
+    }
+
+    /// The name of this process among those that write to the store.
+    pub fn name(&self) -> Uuid {
+        self.name
     }
 
     /// Waits until the threads have ended.
     pub fn join(self) {
-        if self.0.join().is_err() {
+        if self.thread.join().is_err() {
             tracing::error!("the record writer panicked");
         }
     }
