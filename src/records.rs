@@ -1,7 +1,7 @@
 //! `causeway sessions` and `causeway show`: records on the terminal, read straight from the store.
 
 use bridged::config::StoreLocation;
-use bridged::store::{Filter, InterceptionRow, Page, SessionRow, Store, StoreError, ThreadRow};
+use bridged::store::{Filter, InterceptionRow, Page, Query, SessionRow, Store, StoreError, ThreadRow};
 use serde::Serialize;
 use serde_json::json;
 use uuid::Uuid;
@@ -12,12 +12,15 @@ use crate::failure::Failure;
 use crate::table::{Table, cut, printable};
 
 pub(crate) async fn sessions(globals: &Globals, options: SessionsOptions) -> Result<(), Failure> {
+    let query = options.query.as_deref().map(Query::parse).transpose();
+    let query = query.map_err(|error| Failure::usage(format!("--query: {error}")))?;
     let store = open(globals).await?;
     let filter = Filter {
         user: options.user,
         client: options.client,
         provider: options.provider,
         model: options.model,
+        query,
         ..Filter::default()
     };
     let page = Page {

@@ -58,6 +58,7 @@ mod raw;
 mod reload;
 mod retry;
 mod run;
+mod search;
 mod secrets;
 mod secure;
 mod selfcheck;

@@ -78,6 +78,8 @@ pub struct RecordMetrics {
     pub lost: Counter,
     /// Events that are in none of these places. Never anything but zero.
     pub unaccounted: Gauge,
+    /// Links of the chains of records that the search index has not read yet: two an interception.
+    pub unindexed: Gauge,
 }
 
 /// Refusals below the level of requests.
@@ -143,6 +145,7 @@ impl Metrics {
                 refused: counter!("causeway_records_refused_total"),
                 lost: counter!("causeway_records_lost_total"),
                 unaccounted: gauge!("causeway_records_unaccounted"),
+                unindexed: gauge!("causeway_records_unindexed"),
             };
             let wire = WireMetrics {
                 malformed: refusals("malformed_request"),
@@ -440,6 +443,10 @@ fn describe_records() {
     describe_gauge!(
         "causeway_records_unaccounted",
         "Record events that are nowhere; anything but 0 is a defect"
+    );
+    describe_gauge!(
+        "causeway_records_unindexed",
+        "Record events of the store that the search index has not read yet"
     );
 }
 

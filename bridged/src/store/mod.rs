@@ -17,6 +17,7 @@ mod read;
 mod retention;
 mod rows;
 mod schema;
+mod search;
 mod sessions;
 mod sql;
 mod sqlite;
@@ -40,6 +41,7 @@ pub use budgets::Mark;
 pub use filter::{Cursor, Filter, Page, Status};
 pub use retention::Deleted;
 pub use rows::{InterceptionRow, ThoughtRow, ToolCallRow, UsageRow};
+pub use search::{Query, QueryError};
 pub use sessions::{SessionRow, SessionUsage, ThreadRow};
 pub use tokens::{NewToken, TokenLine};
 pub use usage::{Bookmark, Dimension, FacetLine, SeatLine, Totals, UsageLine};
@@ -360,6 +362,20 @@ impl Store {
             let mut rows = database.query("SELECT pg_database_size(current_database())", &[])?;
             let bytes = rows.pop().ok_or(StoreError::Unreadable)?.int()?;
             Ok(u64::try_from(bytes).ok())
+        })
+        .await
+    }
+
+    /// Answers a question, all of whose parts see the database as it is at the beginning.
+    async fn ask_of_one_moment<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut dyn Database) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.ask(|database| {
+            database.script(database.dialect().begin_looking())?;
+            let answer = question(database);
+            database.roll_back();
+            answer
         })
         .await
     }

@@ -10,12 +10,12 @@ use super::content::{Content, Digest};
 use super::filter::{Cursor, Filter, Page, Parts, Question, Status, first_id};
 use super::rows::{Digests, InterceptionRow, ThoughtRow, ToolCallRow, UsageRow};
 use super::sql::{Batch, Columns, Database, Dialect, Row, Sort};
-use super::{Store, StoreError};
+use super::{Store, StoreError, search};
 use crate::clock::Micros;
 use crate::record::{CredentialKind, Mode, Outcome};
 
 impl Store {
-    /// A page of interceptions, latest first.
+    /// A page of interceptions, latest first. With a query it may end early although another follows.
     ///
     /// # Errors
     /// The store cannot be read.
@@ -24,6 +24,11 @@ impl Store {
         filter: Filter,
         page: Page,
     ) -> Result<(Vec<InterceptionRow>, Option<Cursor>), StoreError> {
+        if let Some(query) = filter.query.clone() {
+            return self
+                .ask_of_one_moment(move |database| search::interceptions(database, &filter, &query, page))
+                .await;
+        }
         self.ask(move |database| {
             let (sql, question) = page_of(database.dialect(), &filter, page);
             let mut rows = select(database, &sql, &question)?;
@@ -61,15 +66,8 @@ pub(super) fn by_ids(database: &mut dyn Database, ids: &[Uuid]) -> Result<Vec<In
     let mut rows = Vec::with_capacity(ids.len());
     for ids in ids.chunks(IDS) {
         let mut question = Question::default();
-        // Always the same number, so that there is one statement to prepare; saying an id twice changes nothing.
-        let count = if ids.len() == 1 { 1 } else { IDS };
-        let marks: Vec<String> = ids
-            .iter()
-            .cycle()
-            .take(count)
-            .map(|id| question.bind(*id))
-            .collect();
-        let sql = format!("SELECT id FROM interception WHERE id IN ({})", marks.join(", "));
+        let marks = question.marks(ids, if ids.len() == 1 { 1 } else { IDS });
+        let sql = format!("SELECT id FROM interception WHERE id IN ({marks})");
         rows.extend(select(database, &sql, &question)?);
     }
     nest(database, &mut rows)?;
@@ -191,11 +189,16 @@ fn dates(question: &mut Question, filter: &Filter) -> Vec<String> {
 
 /// Asks of each row whether its reply has one of these outcomes, or is still to come where that is wanted.
 fn state_of(filter: &Filter, codes: &[String]) -> String {
-    let reply = "(SELECT r.outcome FROM reply r WHERE r.interception = x.id)";
     let mut codes = codes.to_vec();
     if filter.status.contains(&Status::InFlight) && !filter.session.is_empty() {
         codes.push("0".to_owned());
     }
+    ended_as(&codes)
+}
+
+/// The reply to `x` has one of these outcomes; 0 is still to come.
+fn ended_as(codes: &[String]) -> String {
+    let reply = "(SELECT r.outcome FROM reply r WHERE r.interception = x.id)";
     format!("coalesce({reply}, 0) IN ({})", codes.join(", "))
 }
 
@@ -206,12 +209,39 @@ fn of_sessions(question: &mut Question, filter: &Filter) -> Parts {
     parts.look_up("session f", ids.into_iter().chain(users), "x.session = f.seq");
     let combos = question.combos("y", filter);
     if !combos.is_empty() {
-        let combos = combos.join(" AND ");
-        parts
-            .row
-            .push(format!("x.combo IN (SELECT y.id FROM combo y WHERE {combos})"));
+        parts.row.push(in_combos(&combos));
     }
     parts
+}
+
+/// What the filter says of an interception `x`, for a few that are known.
+pub(super) fn conditions(question: &mut Question, filter: &Filter) -> Vec<String> {
+    let mut conditions = dates(question, filter);
+    if !filter.status.is_empty() {
+        let code = |status: &Status| match status {
+            Status::InFlight => "0".to_owned(),
+            Status::Ended(outcome) => outcome.code().to_string(),
+        };
+        let codes: Vec<String> = filter.status.iter().map(code).collect();
+        conditions.push(ended_as(&codes));
+    }
+    conditions.extend(question.any_label("x.who", &filter.user));
+    let combos = question.combos("y", filter);
+    if !combos.is_empty() {
+        conditions.push(in_combos(&combos));
+    }
+    if let Some(ids) = question.any("f.id", &filter.session) {
+        conditions.push(format!("x.session IN (SELECT f.seq FROM session f WHERE {ids})"));
+    }
+    conditions
+}
+
+/// The combo of `x` is one, called `y`, of which all this holds.
+fn in_combos(combos: &[String]) -> String {
+    format!(
+        "x.combo IN (SELECT y.id FROM combo y WHERE {})",
+        combos.join(" AND ")
+    )
 }
 
 const COLUMNS: &str = "
@@ -245,7 +275,7 @@ fn select(
     rows.into_iter().map(row).collect()
 }
 
-fn cursor_of(id: Uuid) -> Cursor {
+pub(super) fn cursor_of(id: Uuid) -> Cursor {
     let (high, low) = id.as_u64_pair();
     Cursor(high, low)
 }

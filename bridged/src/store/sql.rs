@@ -59,6 +59,14 @@ pub(super) fn transaction<T>(
     work: impl FnOnce(&mut dyn Database) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
     database.begin()?;
+    begun(database, work)
+}
+
+/// Does `work` in the transaction that was begun, and ends it.
+pub(super) fn begun<T>(
+    database: &mut dyn Database,
+    work: impl FnOnce(&mut dyn Database) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
     let outcome = work(database).and_then(|done| database.commit().map(|()| done));
     if outcome.is_err() {
         database.roll_back();
@@ -79,6 +87,14 @@ impl Dialect {
         match self {
             Dialect::Sqlite => "CAST(unixepoch('subsec') * 1000000 AS INTEGER)",
             Dialect::Postgres => "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)",
+        }
+    }
+
+    /// Begins a transaction that sees everything as it is now.
+    pub(super) fn begin_looking(self) -> &'static str {
+        match self {
+            Dialect::Sqlite => "BEGIN",
+            Dialect::Postgres => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
         }
     }
 

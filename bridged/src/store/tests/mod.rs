@@ -14,6 +14,7 @@ use uuid::Uuid;
 mod audits;
 mod budgets;
 mod days;
+mod finding;
 mod lists;
 mod order;
 mod pace;
@@ -146,6 +147,14 @@ on_both! {
         an_audit_names_what_is_missing_or_moved
         deletion_on_purpose_keeps_the_chain_whole
         an_erased_user_leaves_no_text
+    ;
+    finding:
+        search_finds_what_reading_everything_finds
+        a_rare_word_among_frequent_ones_is_found_everywhere
+        what_is_erased_is_nowhere_in_the_index
+        the_background_finds_new_records_by_itself
+        one_works_on_the_index_at_a_time
+        no_search_reads_a_whole_table
     ;
 }
 

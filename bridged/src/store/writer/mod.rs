@@ -9,6 +9,7 @@
 mod keeper;
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self as threads, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -18,6 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Store;
 use super::lease::Names;
+use super::search::Indexer;
 use crate::clock::Clock;
 use crate::config::{Durability, RetentionConfig, WhenFull};
 use crate::metrics::RecordMetrics;
@@ -90,6 +92,10 @@ impl Writer {
         let names = Names::take(&config.spool).map_err(|error| failed(error.into()))?;
         let ledger = Arc::new(Ledger::new(metrics.clone()));
         ledger.recovered(spool.events());
+        let stopping = Arc::new(AtomicBool::new(false));
+        let indexer = Indexer::new(store.clone(), metrics.unindexed.clone(), stopping.clone());
+        let (alive, ends) = threads::channel();
+        let indexer = spawn("record-indexer", move || indexer.run(&ends))?;
         let spool = Shared::new(spool, gate, metrics);
         let keeper = Keeper::new(
             store.clone(),
@@ -109,8 +115,12 @@ impl Writer {
         };
         spawn("record-writer", move || {
             intake.run(queue);
-            if keeper.join().is_err() {
-                tracing::error!("the record keeper panicked");
+            stopping.store(true, Ordering::Relaxed);
+            drop(alive);
+            for (name, thread) in [("keeper", keeper), ("indexer", indexer)] {
+                if thread.join().is_err() {
+                    tracing::error!("the record {name} panicked");
+                }
             }
         })
         .map(Writer)
