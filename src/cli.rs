@@ -222,7 +222,7 @@ pub(crate) struct SessionsOptions {
     /// Most sessions to list.
     #[arg(long, default_value_t = 50)]
     pub(crate) limit: u32,
-    /// Only with a prompt that has all these words; "words in a row", beginn*.
+    /// Only with a prompt that has all these words; "words in a row", begin*.
     #[arg(short, long, value_name = "WORDS")]
     pub(crate) query: Option<String>,
     /// Only this user's.

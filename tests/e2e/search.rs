@@ -120,7 +120,16 @@ async fn no_question_is_more_than_words() {
     ] {
         assert_eq!(prompts(&gateway, &token, words).await.len(), 1, "{words:?}");
     }
-    for words in ["", " ", "\"", "*", "💥", "plain\0", &"x".repeat(1_001), &"x ".repeat(17)] {
+    for words in [
+        "",
+        " ",
+        "\"",
+        "*",
+        "💥",
+        "plain\0",
+        &"x".repeat(1_001),
+        &"x ".repeat(17),
+    ] {
         for list in ["interceptions", "sessions"] {
             let (status, body) = search(&gateway, &token, list, words).await;
             assert_eq!((status, body["field"].as_str()), (400, Some("q")), "{words:?}");

@@ -115,7 +115,7 @@ const SESSION: Parameter = filter("session", "Only of the session with this id."
 });
 const QUERY: Parameter = filter(
     "q",
-    "Only with a prompt that has all these words; `\"words in a row\"`, `beginn*`. Where it repeats, all of it holds. \
+    "Only with a prompt that has all these words; `\"words in a row\"`, `begin*`. Where it repeats, all of it holds. \
      Sessions then come by their latest such prompt, and all other filters are about its request. A page may be \
      short although another follows.",
     |asked, value| {

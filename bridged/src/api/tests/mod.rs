@@ -98,6 +98,7 @@ impl World {
                 recorder.end(ended).unwrap().await.unwrap();
             }
         }
+        app.store.catch_up().await.unwrap();
         World {
             router: super::router(app.clone()),
             app,

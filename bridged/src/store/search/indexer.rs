@@ -378,7 +378,7 @@ pub(in crate::store) fn forget(database: &mut dyn Database, who: i64) -> Result<
 
 /// Brings the index up to date at once.
 #[cfg(test)]
-pub(in crate::store) fn catch_up(database: &mut dyn Database) -> Result<(), StoreError> {
+pub(super) fn catch_up(database: &mut dyn Database) -> Result<(), StoreError> {
     alone(database, |work| {
         while !Position::all(work.database)?.is_empty() {
             work.index()?;

@@ -19,7 +19,15 @@ mod words;
 
 pub use query::{Query, QueryError};
 
-#[cfg(test)]
-pub(super) use self::{indexer::catch_up, lease::Lease};
 pub(super) use find::{interceptions, sessions};
 pub(super) use indexer::{Indexer, forget, purge};
+#[cfg(test)]
+pub(super) use lease::Lease;
+
+#[cfg(test)]
+impl super::Store {
+    /// Brings the index up to date at once.
+    pub(crate) async fn catch_up(&self) -> Result<(), super::StoreError> {
+        self.ask(|database| indexer::catch_up(database)).await
+    }
+}

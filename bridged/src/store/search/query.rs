@@ -41,7 +41,7 @@ pub enum QueryError {
 }
 
 impl Query {
-    /// Reads a question: words, of which all are required; `"words in a row"`; `beginn*`. A name of several words,
+    /// Reads a question: words, of which all are required; `"words in a row"`; `begin*`. A name of several words,
     /// such as `src/main.rs`, is words in a row.
     ///
     /// # Errors

@@ -180,10 +180,6 @@ async fn paged_sessions(store: &Store, filter: &Filter, limit: u32) -> Vec<(Stri
     }
 }
 
-async fn catch_up(store: &Store) {
-    store.ask(|database| search::catch_up(database)).await.unwrap();
-}
-
 /// Interceptions of which some come late, in an index of many segments.
 async fn fill(store: &Store, random: &mut Random) {
     let mut late = Vec::new();
@@ -200,12 +196,12 @@ async fn fill(store: &Store, random: &mut Random) {
         batch.append(&mut events);
         if random.below(100) == 0 {
             write_batch(store, std::mem::take(&mut batch)).await;
-            catch_up(store).await;
+            store.catch_up().await.unwrap();
         }
     }
     write_batch(store, batch).await;
     write_batch(store, late).await;
-    catch_up(store).await;
+    store.catch_up().await.unwrap();
 }
 
 pub(super) async fn search_finds_what_reading_everything_finds(home: Home) {
@@ -279,7 +275,7 @@ pub(super) async fn a_rare_word_among_frequent_ones_is_found_everywhere(home: Ho
         }
         write_batch(&store, events).await;
         if round != 1 {
-            catch_up(&store).await;
+            store.catch_up().await.unwrap();
         }
     }
     rare.reverse();
@@ -309,7 +305,7 @@ pub(super) async fn what_is_erased_is_nowhere_in_the_index(home: Home) {
     );
     fixture.start(of_ann).await;
     fixture.start(of_bob).await;
-    catch_up(&store).await;
+    store.catch_up().await.unwrap();
     assert_eq!(paged(&store, &with_words("common"), 50).await.len(), 2);
     store.erase_user("ann".to_owned()).await.unwrap();
     assert_eq!(paged(&store, &with_words("common"), 50).await.len(), 1);
@@ -509,7 +505,12 @@ pub(super) async fn no_search_reads_a_whole_table(home: Home) {
             let scans = [format!("Seq Scan on {table} "), format!("SCAN {table}\"")];
             assert!(!scans.iter().any(|scan| plan.contains(scan)), "{sql}\n{plan}");
         }
+        // What is open is a short list.
+        let has_open = sql.contains("FROM open x");
         for alias in ["x", "p", "q", "s", "i", "f", "u"] {
+            if alias == "x" && has_open {
+                continue;
+            }
             assert!(!plan.contains(&format!("SCAN {alias}\"")), "{sql}\n{plan}");
         }
     }
