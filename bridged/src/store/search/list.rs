@@ -5,7 +5,7 @@ use super::segment::Segment;
 use crate::store::StoreError;
 use crate::store::sql::{Batch, Database, Sort};
 
-/// Pages that are read ahead at first, and at most.
+/// Pages that are read at once, at first and at most.
 const FIRST_AHEAD: u64 = 2;
 const MOST_AHEAD: u64 = 16;
 /// Pages of the words with a beginning that are read; where there are more, most documents have one.
@@ -22,6 +22,8 @@ pub(super) struct List {
     /// The key of the last page that was read, if there may be more on the next.
     more_after: Option<Vec<u8>>,
     ahead: u64,
+    /// How often what was read last had the answer.
+    answers: u64,
 }
 
 const OPEN: Batch = Batch {
@@ -52,6 +54,7 @@ impl List {
             at: 0,
             more_after: None,
             ahead: FIRST_AHEAD,
+            answers: 0,
         };
         let mut lists: Vec<List> = wanted.into_iter().map(list).collect();
         for row in rows {
@@ -88,6 +91,7 @@ impl List {
             let near = rest.iter().take(8).position(|found| *found >= doc);
             self.at += near.unwrap_or_else(|| rest.partition_point(|found| *found < doc));
             if let Some(found) = self.docs.get(self.at) {
+                self.answers += 1;
                 return Ok(Some(*found));
             }
             let Some(after) = self.more_after.take() else {
@@ -99,6 +103,13 @@ impl List {
 
     /// Reads the page that has `doc`, or would have it, and some after it.
     fn read_on(&mut self, database: &mut dyn Database, after: &[u8], doc: u32) -> Result<(), StoreError> {
+        // Who takes all of a list reads far ahead; who skips most of it does not.
+        self.ahead = if self.answers >= self.ahead * 4 {
+            MOST_AHEAD.min(self.ahead * 2)
+        } else {
+            self.ahead.div_ceil(2)
+        };
+        self.answers = 0;
         let wanted = key(&self.term, Some(doc));
         // The next key that there can be.
         let from = [after, &[0]].concat();
@@ -126,7 +137,6 @@ impl List {
         if is_end {
             self.more_after = None;
         }
-        self.ahead = MOST_AHEAD.min(self.ahead * 2);
         Ok(())
     }
 
@@ -134,6 +144,7 @@ impl List {
     pub(super) fn all(mut self, database: &mut dyn Database) -> Result<Vec<u32>, StoreError> {
         let mut docs = std::mem::take(&mut self.docs);
         while let Some(after) = self.more_after.take() {
+            self.answers = u64::MAX;
             self.read_on(database, &after, 0)?;
             docs.append(&mut self.docs);
         }
