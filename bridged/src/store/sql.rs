@@ -110,6 +110,16 @@ impl Dialect {
     }
 }
 
+/// The present by the database's own clock, in microseconds since the Unix epoch.
+pub(super) fn now(database: &mut dyn Database) -> Result<i64, StoreError> {
+    let sql = format!("SELECT {}", database.dialect().now());
+    database
+        .query(&sql, &[])?
+        .pop()
+        .ok_or(StoreError::Unreadable)?
+        .int()
+}
+
 /// A value on its way in or out.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Value<'a> {

@@ -24,7 +24,7 @@ use crate::store::chain::LinkKind;
 use crate::store::content::Content;
 use crate::store::lease::micros;
 use crate::store::retention;
-use crate::store::sql::{Batch, Database, Dialect, Row, Sort};
+use crate::store::sql::{self, Batch, Database, Dialect, Row, Sort};
 use crate::store::{Store, StoreError};
 
 /// How often new records are looked for.
@@ -243,12 +243,7 @@ impl Chore {
     fn find(database: &mut dyn Database, at_once: bool) -> Result<Option<Chore>, StoreError> {
         let segments = Segment::all(database)?;
         let before = gone_before(database)?;
-        let now = format!("SELECT {}", database.dialect().now());
-        let now = database
-            .query(&now, &[])?
-            .pop()
-            .ok_or(StoreError::Unreadable)?
-            .int()?;
+        let now = sql::now(database)?;
         let is_due = |segment: &Segment| {
             let age = if segment.docs <= SMALL { MINUTE } else { DAY };
             let is_old = segment.made_at < now.saturating_sub(micros(age));
