@@ -209,7 +209,7 @@ fn of_sessions(question: &mut Question, filter: &Filter) -> Parts {
     parts.look_up("session f", ids.into_iter().chain(users), "x.session = f.seq");
     let combos = question.combos("y", filter);
     if !combos.is_empty() {
-        parts.row.push(in_combos(&combos));
+        parts.row.push(in_combos("x.combo", &combos));
     }
     parts
 }
@@ -225,21 +225,24 @@ pub(super) fn conditions(question: &mut Question, filter: &Filter) -> Vec<String
         let codes: Vec<String> = filter.status.iter().map(code).collect();
         conditions.push(ended_as(&codes));
     }
-    conditions.extend(question.any_label("x.who", &filter.user));
+    // Not by the columns themselves, whose indexes would be walked for more than these few.
+    conditions.extend(question.any_label("coalesce(x.who, 0)", &filter.user));
     let combos = question.combos("y", filter);
     if !combos.is_empty() {
-        conditions.push(in_combos(&combos));
+        conditions.push(in_combos("coalesce(x.combo, 0)", &combos));
     }
     if let Some(ids) = question.any("f.id", &filter.session) {
-        conditions.push(format!("x.session IN (SELECT f.seq FROM session f WHERE {ids})"));
+        conditions.push(format!(
+            "coalesce(x.session, 0) IN (SELECT f.seq FROM session f WHERE {ids})"
+        ));
     }
     conditions
 }
 
-/// The combo of `x` is one, called `y`, of which all this holds.
-fn in_combos(combos: &[String]) -> String {
+/// A combo is one, called `y`, of which all this holds.
+fn in_combos(combo: &str, combos: &[String]) -> String {
     format!(
-        "x.combo IN (SELECT y.id FROM combo y WHERE {})",
+        "{combo} IN (SELECT y.id FROM combo y WHERE {})",
         combos.join(" AND ")
     )
 }
