@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -21,7 +21,7 @@ use crate::metrics::Metrics;
 use crate::record::{Gate, Recorder};
 use crate::reload::Reloads;
 use crate::snapshot::{BuildError, Providers, Snapshot};
-use crate::store::{OpenError, Store, StoreError, Writer, WriterConfig, WriterError};
+use crate::store::{Bounds, OpenError, Store, StoreError, Writer, WriterConfig, WriterError};
 use crate::token::{self, Tokens};
 use crate::troubles::Troubles;
 use crate::upstream::{Healths, Shared, Upstream};
@@ -92,6 +92,9 @@ pub struct App {
     /// The way to whoever reads the configuration again.
     pub reloads: Reloads,
     snapshot: ArcSwap<Snapshot>,
+    /// What the process was started with.
+    began_with: Config,
+    bounds: watch::Sender<Bounds>,
     ca: ArcSwapOption<PublicCa>,
 }
 
@@ -132,12 +135,10 @@ impl App {
         let store = Store::open_or_wait(&config.store).await?;
         let (queue, jobs) = mpsc::channel(crate::record::QUEUE);
         let gate = Gate::default();
+        let (bounds, seen) = watch::channel(Bounds::of(&config));
         let writing = WriterConfig {
-            durability: config.record.durability,
-            when_full: config.record.when_full,
-            retention: config.retention,
             spool: config.spool.clone(),
-            spool_max: config.record.spool_max,
+            bounds: seen,
         };
         let writer = Writer::start(
             &store,
@@ -167,6 +168,8 @@ impl App {
             load: Load::default(),
             reloads: Reloads::default(),
             snapshot: ArcSwap::from_pointee(snapshot),
+            began_with: config,
+            bounds,
             ca: ArcSwapOption::from_pointee(ca),
         });
         app.metrics.config.reloaded(app.clock.now());
@@ -195,7 +198,8 @@ impl App {
         let new = Arc::new(Snapshot::build(config, &self.shared, Some(&old))?);
         self.snapshot.store(new.clone());
         old.give_way_to(&new, &self.shared);
-        Ok(old.config.fixed_keys(config))
+        self.bounds.send_replace(Bounds::of(config));
+        Ok(self.began_with.fixed_keys(config))
     }
 
     /// The CA's certificate, which anyone may fetch.

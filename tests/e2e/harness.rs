@@ -269,6 +269,15 @@ impl Gateway {
         );
     }
 
+    /// The memory that the process holds, in KiB.
+    pub(crate) fn resident(&self) -> u64 {
+        let status = format!("/proc/{}/status", self.running().child.id());
+        let status = fs::read_to_string(status).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let value = line.and_then(|line| line.split_whitespace().next());
+        value.expect("VmRSS").parse().unwrap()
+    }
+
     /// Waits until the process has ended by itself; whether it called that a success.
     pub(crate) async fn ended(&mut self) -> bool {
         let mut running = self.running.take().expect("the gateway is running");

@@ -42,6 +42,7 @@ mod harness;
 #[path = "../interop/mod.rs"]
 mod interop;
 mod keys;
+mod live;
 mod load;
 mod metrics;
 mod oidc;

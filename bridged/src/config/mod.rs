@@ -290,19 +290,10 @@ impl Config {
         let keys = [
             ("bridge.listen", self.listen != other.listen),
             ("metrics.listen", self.metrics_listen != other.metrics_listen),
-            ("store.url", self.store != other.store),
-            ("retention", self.retention != other.retention),
+            ("store.url", self.store.location != other.store.location),
             (
-                "record.spool-max",
-                self.record.spool_max != other.record.spool_max,
-            ),
-            (
-                "record.durability",
-                self.record.durability != other.record.durability,
-            ),
-            (
-                "record.when-full",
-                self.record.when_full != other.record.when_full,
+                "upstream.extra-ca (for the store)",
+                self.store.has_other_ca(&other.store),
             ),
         ];
         let changed = keys.into_iter().filter(|(_, differs)| *differs);

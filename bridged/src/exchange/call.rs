@@ -102,9 +102,12 @@ pub(crate) async fn record(
         metrics.prompted();
     }
     let started = started(upstream, call, credential);
-    let recorder = app.recorder.keeping(upstream.calls.content);
+    let snapshot = app.snapshot();
+    let recorder = app
+        .recorder
+        .keeping(snapshot.config.record, upstream.calls.content);
     let pricing = Pricing {
-        prices: app.snapshot().prices.clone(),
+        prices: snapshot.prices.clone(),
         provider: upstream.name.clone(),
         kind: upstream.instance.kind.name(),
         asked: started.model.clone(),

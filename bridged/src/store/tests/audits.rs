@@ -203,6 +203,33 @@ pub(super) async fn deletion_on_purpose_keeps_the_chain_whole(home: Home) {
     assert_eq!(faults(&store, checkpoint).await, []);
 }
 
+pub(super) async fn a_retention_that_is_set_while_the_writer_runs_is_kept(home: Home) {
+    let fixture = fresh(home).await;
+    let mut old = started("ann", Some("s"), "hello");
+    // Of the first second of 1970.
+    old.id = Uuid::from_u128(1 << 80);
+    let id = old.id;
+    fixture.start(old).await;
+    fixture.end(ended(id)).await;
+    let row = fixture.store.interception(id, None).await.unwrap().unwrap();
+    assert!(!row.erased);
+
+    let content = Some(std::time::Duration::from_secs(3_600));
+    fixture
+        .bounds
+        .send_modify(|bounds| bounds.retention.content = content);
+    // Whoever sleeps until something comes finds it with the next record.
+    fixture.start(started("ann", Some("s"), "hello")).await;
+    for _ in 0..500 {
+        let row = fixture.store.interception(id, None).await.unwrap().unwrap();
+        if row.erased {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("the text is still there");
+}
+
 pub(super) async fn an_erased_user_leaves_no_text(home: Home) {
     let fixture = fresh(home).await;
     let ids = filled(&fixture).await;
