@@ -6,9 +6,10 @@
 use std::net::IpAddr;
 
 use bridged::identity::{self, Identity};
+use bridged::token;
 use http::HeaderMap;
 
-use crate::authority::Authority;
+use crate::authority::{Authority, AuthorityError};
 use crate::config::TunnelPolicy;
 use crate::proxy::Proxy;
 use crate::refusal::Refusal;
@@ -62,6 +63,10 @@ pub(crate) async fn judge_clear(
 fn check_lists(rules: &Rules, target: &Authority) -> Result<(), Refusal> {
     if !rules.config.allowed_ports.contains(&target.port.get()) {
         return Err(Refusal::Port);
+    }
+    // Written where the host should be; it must go neither to a name server nor to another proxy.
+    if token::appears_in(target.host.as_bytes()) {
+        return Err(AuthorityError::Host.into());
     }
     if rules.config.deny_hosts.contains(target) {
         return Err(Refusal::Denied);

@@ -1,5 +1,15 @@
 //! Secrets stay where they belong: nothing internal and no gateway token reaches a provider, and neither the
 //! token nor a user's own key is in the log, the metrics, the API or the database.
+//!
+//! `world` plants secrets of every kind and knows where each may be, `paths` is the table of what can go wrong with
+//! requests; `sockets`, `outage` and `commands` are the same for WebSockets, a store that is away, and the console.
+
+mod commands;
+mod outage;
+mod paths;
+mod planted;
+mod sockets;
+mod world;
 
 use ::bytes::Bytes;
 use base64::Engine as _;
