@@ -15,6 +15,7 @@ pub mod edit;
 pub mod encoding;
 pub mod error;
 pub mod estimate;
+pub mod glob;
 pub mod inspect;
 pub mod instance;
 mod json;
@@ -38,6 +39,7 @@ pub use edit::{BodyEdit, include_usage};
 pub use encoding::{DecodeError, StreamDecoder, decode_body};
 pub use error::{ErrorFacts, ErrorShape, error_body, error_frame};
 pub use estimate::text_length;
+pub use glob::Glob;
 pub use inspect::{InspectProblem, Inspection, Limits, ToolResult, inspect};
 pub use instance::{
     BaseUrl, BaseUrlError, HostClaim, HostClaimError, Instance, ProviderName, ProviderNameError, Scheme,

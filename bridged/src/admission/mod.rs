@@ -7,7 +7,6 @@
 
 mod budget;
 mod denied;
-mod glob;
 mod limit;
 mod load;
 mod meter;
@@ -27,7 +26,6 @@ use crate::metrics::BudgetMetrics;
 
 pub use budget::{BudgetConfig, Entry, Spent};
 pub use denied::Denied;
-pub use glob::Glob;
 pub use limit::LimitConfig;
 pub use load::{Load, ShedConfig};
 pub use meter::{Caps, Meter, Rate};
