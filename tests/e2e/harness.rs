@@ -257,6 +257,11 @@ impl Gateway {
         self.signal("-TERM");
     }
 
+    /// Lets it hang (SIGSTOP), or go on (SIGCONT).
+    pub(crate) fn hold(&self, held: bool) {
+        self.signal(if held { "-STOP" } else { "-CONT" });
+    }
+
     fn signal(&self, signal: &str) {
         let running = self.running.as_ref().expect("the gateway is running");
         let pid = running.child.id().to_string();
