@@ -180,6 +180,11 @@ impl Providers {
         self.upstreams.get(index).map(Arc::as_ref)
     }
 
+    /// The instance that claims `host`, on whatever port.
+    pub fn of_host(&self, host: &str) -> Option<&Upstream> {
+        self.upstreams().find(|upstream| upstream.claims(host))
+    }
+
     /// Every instance.
     pub fn upstreams(&self) -> impl Iterator<Item = &Upstream> {
         self.upstreams.iter().map(Arc::as_ref)
