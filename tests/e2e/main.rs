@@ -31,6 +31,7 @@ mod clients;
 mod corporate;
 mod crash;
 mod doctor;
+mod env;
 mod errors;
 mod fake;
 mod flood;

@@ -5,6 +5,7 @@
 //! requests; `sockets`, `outage` and `commands` are the same for WebSockets, a store that is away, and the console.
 
 mod commands;
+mod mistakes;
 mod outage;
 mod paths;
 mod planted;

@@ -1,6 +1,6 @@
 //! What commands print: nothing of any secret, but for those whose work is to print one.
 
-use super::paths::mistakes;
+use super::mistakes::mistakes;
 use super::world::World;
 
 /// Each command with whether it succeeds.

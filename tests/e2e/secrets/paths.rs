@@ -6,6 +6,7 @@ use std::pin::Pin;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
+use super::mistakes::mistakes;
 use super::planted::Planted;
 use super::world::{World, chat};
 use crate::cases::{self, CHAT, CHAT_STREAM, MESSAGES};
@@ -462,46 +463,6 @@ async fn the_api_without_the_right(world: &World) {
             "{path}: {status_found}"
         );
     }
-}
-
-/// Mistakes that people make beside a secret.
-pub(super) fn mistakes(key: &str, password: &str) -> Vec<String> {
-    vec![
-        format!(
-            "[[provider]]\nname = \"more\"\nkind = \"openai\"\nbase-url = \"https://more.test/v1\"\nkeys = \"{key}\"\n"
-        ),
-        format!(
-            "[[provider]]\nname = \"more\"\nkind = \"openai\"\nbase-url = \"https://more.test/v1\"\nkeys = [\"{key}\"]\n"
-        ),
-        format!(
-            "[[provider]]\nname = \"more\"\nkind = \"openai\"\nbase-url = \"https://more.test/v1\"\nkeys = [{{ literl = \"{key}\" }}]\n"
-        ),
-        format!(
-            "[[provider]]\nname = \"more\"\nkind = \"openai\"\nbase-url = \"https://more.test/v1\"\nkeys = [{{ env = \"{key}\" }}]\n"
-        ),
-        format!(
-            "[[provider]]\nname = \"more\"\nkind = \"openai\"\nbase-url = \"https://more.test/v1\"\nkeys = [{{ file = \"{key}\" }}]\n"
-        ),
-        format!(
-            "[[provider]]\nname = \"more\"\nkind = \"openai\"\nbase-url = \"https://more.test/v1\"\nbyok = \"{key}\"\n"
-        ),
-        format!(
-            "[[provider]]\nname = \"more\"\nkind = \"openai\"\nbase-url = \"https://more.test/v1\"\nkey-header = \"a b: {key}\"\n"
-        ),
-        format!(
-            "[[provider]]\nname = \"more\"\nkind = \"openai\"\nbase-url = \"https://user:{key}@more.test/v1\"\n"
-        ),
-        format!("[[provider]]\nname = \"more\"\nkind = \"{key}\"\nbase-url = \"https://more.test/v1\"\n"),
-        format!("[[provider]]\nname = \"more\"\nkeys = [{{ literal = \"{key}\" }}\n"),
-        format!("[[provider]]\nname = \"more\"\nkeys = [{{ literal = {key} }}]\n"),
-        format!("[[provider]]\nname = \"more\"\nkey = \"{key}\"\n"),
-        format!("[store]\nurl = [\"postgres://causeway:{password}@db/records\"]\n"),
-        format!("[store]\nurl = \"mysql://causeway:{password}@db/records\"\n"),
-        format!("[store]\nurl = \"postgres://causeway:{key}@db:port/records\"\n"),
-        format!("[store]\nurl = \"postgres://causeway:{key}\"\n"),
-        format!("[record]\ncontent = \"{key}\"\n"),
-        format!("[shed]\nlag = \"{key}\"\n"),
-    ]
 }
 
 async fn reloads_that_cannot_run(world: &World) {

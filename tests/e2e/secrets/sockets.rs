@@ -3,12 +3,14 @@
 use futures_util::{SinkExt as _, StreamExt as _};
 use http::HeaderMap;
 use serde_json::json;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::planted::Planted;
 use crate::cases::RESPONSES;
 use crate::client::within;
-use crate::fake::SocketProvider;
+use crate::fake::{ProviderSocket, SocketProvider};
 use crate::harness::{Gateway, eventually};
 use crate::websocket::open_http1;
 
@@ -41,27 +43,7 @@ async fn no_secret_shows_on_a_socket_that_goes_wrong() {
         let mut upstream = provider.opened().await;
         let seen = format!("{:?}", upstream.request.headers());
         assert!(key.is_in(seen.as_bytes()) && !token.is_in(seen.as_bytes()));
-        let create =
-            |model: &str| json!({"type": "response.create", "model": model, "input": "hi"}).to_string();
-        match ending {
-            "denied" => {
-                client.send(Message::text(create("denied"))).await.unwrap();
-                within("a refusal", client.next()).await;
-            }
-            "error" => {
-                client.send(Message::text(create("m"))).await.unwrap();
-                upstream.event().await;
-                let message = format!("Incorrect API key provided: {}", key.text());
-                let error = json!({"type": "error", "status": 401, "error": {"type": "invalid_request_error", "code": "invalid_api_key", "message": message}});
-                upstream.send(None, error).await;
-                within("the error", client.next()).await;
-            }
-            "gone" => {
-                client.send(Message::text(create("m"))).await.unwrap();
-                upstream.event().await;
-            }
-            text => client.send(Message::text(text)).await.unwrap(),
-        }
+        play(ending, &key, &mut client, &mut upstream).await;
         drop((client, upstream));
     }
     let open = "/api/v1/interceptions?limit=1000&status=in_flight";
@@ -93,5 +75,32 @@ async fn no_secret_shows_on_a_socket_that_goes_wrong() {
                 String::from_utf8_lossy(&bytes)
             );
         }
+    }
+}
+
+/// One socket's life, up to the moment at which both ends go.
+async fn play<T>(ending: &str, key: &Planted, client: &mut WebSocketStream<T>, upstream: &mut ProviderSocket)
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let create = |model: &str| json!({"type": "response.create", "model": model, "input": "hi"}).to_string();
+    match ending {
+        "denied" => {
+            client.send(Message::text(create("denied"))).await.unwrap();
+            within("a refusal", client.next()).await;
+        }
+        "error" => {
+            client.send(Message::text(create("m"))).await.unwrap();
+            upstream.event().await;
+            let message = format!("Incorrect API key provided: {}", key.text());
+            let error = json!({"type": "error", "status": 401, "error": {"type": "invalid_request_error", "code": "invalid_api_key", "message": message}});
+            upstream.send(None, error).await;
+            within("the error", client.next()).await;
+        }
+        "gone" => {
+            client.send(Message::text(create("m"))).await.unwrap();
+            upstream.event().await;
+        }
+        text => client.send(Message::text(text)).await.unwrap(),
     }
 }

@@ -1,12 +1,11 @@
 //! A gateway that knows secrets of every kind, with every neighbour that could learn one.
 
-use std::fs;
 use std::net::SocketAddr;
 use std::process::Output;
 use std::sync::Mutex;
 
 use ::bytes::Bytes;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::planted::Planted;
 use crate::cases::{CHAT, Case};
@@ -108,8 +107,63 @@ period = "month"
 tokens = 1
 "#;
 
-/// A key of a user, as providers make them.
+/// Keys as providers make them: of a user, and of the gateway's own.
 const BYOK: &str = "sk-proj-planted-byok-4f1c7Qz0Xw93_8Rb";
+const OPENAI: &str = "sk-svcacct-planted-central-Zx81Hn_5cV";
+const ANTHROPIC: &str = "sk-ant-api03-planted-9Kd2-Lq7_Vx5Tn8s";
+const ELSEWHERE: &str = "sk-planted-elsewhere-2mB7yT0pQe";
+
+/// The settings beside providers: an issuer at `url`, and a way out through `corporate` with a password.
+fn settings(fake: &FakeProvider, url: &str, corporate: &Corporate) -> Settings {
+    let way = format!(
+        "http://corp:hunter2-p%40ss%2Fw%3Ard%2Bplanted@{}",
+        corporate.address()
+    );
+    Settings::in_front_of(fake)
+        .log("trace")
+        .proxy("allow-private = [\"127.0.0.0/8\"]")
+        .proxy("head-timeout = \"2s\"")
+        .proxy(&format!("upstream-proxy = \"{way}\""))
+        .proxy("deny-hosts = [\"denied.example\"]")
+        .bridge("max-body = \"64KiB\"")
+        .env("PLANTED_KEY", ANTHROPIC.to_owned())
+        .more(RULES)
+        .more(&format!(
+            "[identity.oidc]\nissuer = \"{url}\"\naudience = \"causeway\"\nuser-claim = \"email\""
+        ))
+}
+
+impl Secrets {
+    /// Makes what is made by `gateway` and by the issuer at `url`, whose key is the one of `signers`.
+    fn of(gateway: &Gateway, url: &str, [signer, foreign]: [&Signer; 2]) -> Self {
+        let claims = |email: &str, life: i64| {
+            let now = i64::try_from(crate::oidc::now()).unwrap();
+            json!({"iss": url, "aud": "causeway", "exp": now + life, "email": email, "plan": "pro"})
+        };
+        let made = |user: &str| Planted::new("token of a user", gateway.new_token(user).1);
+        let (revoked_id, revoked) = gateway.new_token("leaver");
+        gateway.run(&["token", "revoke", &revoked_id]);
+        let oauth = foreign.sign(&json!({"sub": "user-planted", "plan": "plus"}));
+        Self {
+            token: Planted::new("token", gateway.token()),
+            revoked: Planted::new("revoked token", revoked),
+            expired: Planted::new("expired token", expired_token(gateway)),
+            unknown: Planted::new("unknown token", format!("cw_{}", "5a17b3c9".repeat(6))),
+            poor: made("poor"),
+            slow: made("slow"),
+            banned: made("banned"),
+            jwt: Planted::new("jwt", signer.sign(&claims("ann@example.test", 600))),
+            bad_jwt: Planted::new("bad jwt", foreign.sign(&claims("eve@example.test", 600))),
+            old_jwt: Planted::new("old jwt", signer.sign(&claims("old@example.test", -600))),
+            byok: Planted::new("byok", BYOK),
+            oauth: Planted::new("oauth", oauth),
+            openai: Planted::new("openai", OPENAI),
+            anthropic: Planted::new("anthropic", ANTHROPIC),
+            elsewhere: Planted::new("elsewhere", ELSEWHERE),
+            proxy: Planted::new("password of the proxy", "hunter2-p@ss/w:rd+planted"),
+        }
+    }
+}
 
 impl World {
     pub(super) async fn start() -> Self {
@@ -121,63 +175,12 @@ impl World {
             "HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n",
         ))
         .await;
-        let claims = |email: &str, life: i64| {
-            let now = i64::try_from(crate::oidc::now()).unwrap();
-            serde_json::json!({"iss": url, "aud": "causeway", "exp": now + life, "email": email, "plan": "pro"})
-        };
-        let proxy = Planted::new("password of the proxy", "hunter2-p@ss/w:rd+planted");
-        let settings = Settings::in_front_of(&fake)
-            .log("trace")
-            .proxy("allow-private = [\"127.0.0.0/8\"]")
-            .proxy("head-timeout = \"2s\"")
-            .proxy(&format!(
-                "upstream-proxy = \"http://corp:hunter2-p%40ss%2Fw%3Ard%2Bplanted@{}\"",
-                corporate.address()
-            ))
-            .proxy("deny-hosts = [\"denied.example\"]")
-            .bridge("max-body = \"64KiB\"")
-            .env("PLANTED_KEY", "sk-ant-api03-planted-9Kd2-Lq7_Vx5Tn8s".to_owned())
-            .more(RULES)
-            .more(&format!(
-                "[identity.oidc]\nissuer = \"{url}\"\naudience = \"causeway\"\nuser-claim = \"email\""
-            ));
-        let mut gateway = Gateway::configured(settings);
-        let openai = Planted::new("openai", "sk-svcacct-planted-central-Zx81Hn_5cV");
-        let elsewhere = Planted::new("elsewhere", "sk-planted-elsewhere-2mB7yT0pQe");
-        gateway.configure(&with_providers(
-            &gateway,
-            &openai,
-            &elsewhere,
-            (&fake, &stranger, &raw),
-        ));
+        let mut gateway = Gateway::configured(settings(&fake, &url, &corporate));
+        gateway.configure(&with_providers(&gateway, &fake, &stranger, &raw));
         gateway.restart().await;
-        let made = |user: &str| Planted::new("token of a user", gateway.new_token(user).1);
-        let (revoked_id, revoked) = gateway.new_token("leaver");
-        gateway.run(&["token", "revoke", &revoked_id]);
-        let secrets = Secrets {
-            token: Planted::new("token", gateway.token()),
-            revoked: Planted::new("revoked token", revoked),
-            expired: Planted::new("expired token", expired_token(&gateway)),
-            unknown: Planted::new("unknown token", format!("cw_{}", "5a17b3c9".repeat(6))),
-            poor: made("poor"),
-            slow: made("slow"),
-            banned: made("banned"),
-            jwt: Planted::new("jwt", signer.sign(&claims("ann@example.test", 600))),
-            bad_jwt: Planted::new("bad jwt", foreign.sign(&claims("eve@example.test", 600))),
-            old_jwt: Planted::new("old jwt", signer.sign(&claims("old@example.test", -600))),
-            byok: Planted::new("byok", BYOK),
-            oauth: Planted::new(
-                "oauth",
-                foreign.sign(&serde_json::json!({"sub": "user-planted", "plan": "plus"})),
-            ),
-            openai,
-            anthropic: Planted::new("anthropic", "sk-ant-api03-planted-9Kd2-Lq7_Vx5Tn8s"),
-            elsewhere,
-            proxy,
-        };
         Self {
+            secrets: Secrets::of(&gateway, &url, [&signer, &foreign]),
             gateway,
-            secrets,
             fake,
             stranger,
             raw,
@@ -370,9 +373,9 @@ fn expired_token(gateway: &Gateway) -> String {
 /// The configuration with the gateway's own keys, and with instances that fail each in its own way.
 fn with_providers(
     gateway: &Gateway,
-    openai: &Planted,
-    elsewhere: &Planted,
-    (fake, stranger, raw): (&FakeProvider, &FakeProvider, &RawProvider),
+    fake: &FakeProvider,
+    stranger: &FakeProvider,
+    raw: &RawProvider,
 ) -> String {
     let keyed = |name: &str, keys: &str| {
         (
@@ -382,7 +385,7 @@ fn with_providers(
     };
     let mut text = gateway.configuration();
     for (from, to) in [
-        keyed("openai", &format!("{{ literal = \"{}\" }}", openai.text())),
+        keyed("openai", &format!("{{ literal = \"{OPENAI}\" }}")),
         keyed("anthropic", "{ env = \"PLANTED_KEY\" }"),
         (
             "[upstream]\n".to_owned(),
@@ -411,9 +414,8 @@ fn with_providers(
         ("stranger", stranger.address(), ""),
         ("raw", raw.address(), ""),
     ] {
-        text += &instance(name, address, elsewhere.text(), more);
+        text += &instance(name, address, ELSEWHERE, more);
     }
-    fs::create_dir_all(gateway.data_dir()).unwrap();
     text
 }
 
@@ -426,6 +428,6 @@ fn instance(name: &str, address: SocketAddr, key: &str, more: &str) -> String {
 
 /// A request's body for `model`.
 pub(super) fn chat(model: &str, stream: bool) -> String {
-    let message: Value = serde_json::json!({"role": "user", "content": "Hello"});
-    serde_json::json!({"model": model, "stream": stream, "messages": [message]}).to_string()
+    let message: Value = json!({"role": "user", "content": "Hello"});
+    json!({"model": model, "stream": stream, "messages": [message]}).to_string()
 }
