@@ -90,7 +90,7 @@ impl World {
             tokens.insert(user, (record.id, secret.expose().to_owned()));
         }
         app.tokens.refresh().await;
-        let recorder = app.recorder.keeping(Content::Full);
+        let recorder = app.recorder.keeping(*app.recorder.config(), Content::Full);
         for call in calls {
             let ended = call.ended();
             recorder.start(call.started()).await.unwrap();
