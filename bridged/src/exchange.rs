@@ -229,7 +229,7 @@ async fn answer(
         Ok(admitted) => admitted,
         Err(denied) => return Err(call::deny(app, upstream, call, denied).await),
     };
-    let mut way = way::find(snapshot, upstream, (route, api), &mut call)?;
+    let mut way = way::find(app, snapshot, upstream, (route, api), &mut call)?;
     let mut recording = call::record(app, way.upstream, &mut call, &way.credential).await?;
     recording.admitted(admitted);
     let hides_usage = usage::ask(way.upstream, &mut call);

@@ -8,6 +8,7 @@ use http::HeaderMap;
 use providers::{Api, Endpoint, Route, Target, Transport};
 
 use super::call::Call;
+use crate::app::App;
 use crate::breaker::Permit;
 use crate::credential::{self, Credential};
 use crate::identity::Identity;
@@ -43,6 +44,7 @@ pub(super) struct Leave {
 
 /// Finds a call's way, and puts the credential for it into its headers.
 pub(super) fn find<'a>(
+    app: &App,
     snapshot: &'a Snapshot,
     upstream: &'a Upstream,
     (route, api): (&Route, Api),
@@ -53,7 +55,10 @@ pub(super) fn find<'a>(
     let chosen = credential::choose(upstream, headers, call.mode);
     // The instance has keys and none can be used: another may have one.
     let (credential, refused) = match chosen {
-        Ok(credential) => (credential, None),
+        Ok(mut credential) => {
+            credential.identify(upstream, headers, &app.fingerprints);
+            (credential, None)
+        }
         Err(refusal @ (Refusal::KeysResting { .. } | Refusal::KeysRejected { .. })) => {
             (Credential::of(CredentialKind::Central), Some(refusal))
         }

@@ -16,7 +16,7 @@ use crate::clock::Micros;
 use crate::credential::Credential;
 use crate::exchange::{self, Exchange};
 use crate::identity::Identity;
-use crate::record::{CredentialKind, Mode, Recording};
+use crate::record::{Mode, Recording};
 use crate::refusal::Refusal;
 use crate::snapshot::Providers;
 use crate::upstream::Upstream;
@@ -37,7 +37,8 @@ pub(super) struct Caller {
     request_id: Uuid,
     user_agent: Option<String>,
     client: Client,
-    credential: (CredentialKind, String),
+    /// What is recorded of the handshake's credential.
+    credential: Credential,
     shape: ErrorShape,
 }
 
@@ -70,7 +71,7 @@ impl Caller {
             request_id: exchange.request_id,
             user_agent: exchange::user_agent(headers),
             client: providers::detect(headers),
-            credential: (credential.kind, credential.hint.clone()),
+            credential: credential.shown(),
             shape: upstream.map_or(ErrorShape::OpenAi, |upstream| {
                 upstream.instance.kind.error_shape(route.endpoint)
             }),
@@ -144,10 +145,8 @@ impl Caller {
             parts,
             body: message,
         };
-        let (kind, hint) = self.credential.clone();
-        let credential = Credential::shown(kind, hint);
         // Boxed: it lives only while a call begins, and sockets are many.
-        Box::pin(exchange::begin(&self.app, upstream, call, &credential)).await
+        Box::pin(exchange::begin(&self.app, upstream, call, &self.credential)).await
     }
 
     /// The error event that answers a refused call; counted and logged.
