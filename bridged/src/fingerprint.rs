@@ -130,7 +130,9 @@ fn read(path: &Path) -> Result<Zeroizing<String>, FingerprintError> {
     refuse_exposed(path, &file)?;
     // With room for all of it, so that no half of it stays behind in a buffer that was outgrown.
     let mut text = Zeroizing::new(String::with_capacity(LONGEST));
-    file.take(LONGEST as u64).read_to_string(&mut text).map_err(failed)?;
+    file.take(LONGEST as u64)
+        .read_to_string(&mut text)
+        .map_err(failed)?;
     if text.trim().len() < SHORTEST {
         let source = io::Error::new(io::ErrorKind::InvalidData, "it holds no whole key");
         return Err(failed(source));
@@ -199,9 +201,15 @@ mod tests {
         let of = |fingerprints: &Fingerprints, text: &str| fingerprints.marks(text).fingerprint;
         // By `printf sk-user-1 | openssl dgst -sha256 -hmac a-key-of-the-gateway`.
         assert_eq!(of(&ours, "sk-user-1").as_deref(), Some("7942cc02b505dd13"));
-        assert_eq!(of(&given("a-key-of-the-gateway\n"), "sk-user-1"), of(&ours, "sk-user-1"));
+        assert_eq!(
+            of(&given("a-key-of-the-gateway\n"), "sk-user-1"),
+            of(&ours, "sk-user-1")
+        );
         assert_ne!(of(&ours, "sk-user-2"), of(&ours, "sk-user-1"));
-        assert_ne!(of(&given("another-key-than-that"), "sk-user-1"), of(&ours, "sk-user-1"));
+        assert_ne!(
+            of(&given("another-key-than-that"), "sk-user-1"),
+            of(&ours, "sk-user-1")
+        );
         assert_eq!(ours.marks(""), Marks::default());
         assert_eq!(format!("{ours:?}"), "Fingerprints");
     }
@@ -212,7 +220,11 @@ mod tests {
         let key = FingerprintKey::File(folder.path().join("fingerprint.key"));
         let first = Fingerprints::open(&key).unwrap().marks("sk-user-1");
         assert_eq!(Fingerprints::open(&key).unwrap().marks("sk-user-1"), first);
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no draft stays");
+        assert_eq!(
+            std::fs::read_dir(folder.path()).unwrap().count(),
+            1,
+            "no draft stays"
+        );
         let other = tempfile::tempdir().unwrap();
         let key = FingerprintKey::File(other.path().join("fingerprint.key"));
         assert_ne!(Fingerprints::open(&key).unwrap().marks("sk-user-1"), first);
@@ -227,7 +239,10 @@ mod tests {
         let key = FingerprintKey::File(path.clone());
         Fingerprints::open(&key).unwrap();
         let mode = |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         mode(0o640);
         let refused = Fingerprints::open(&key).unwrap_err();
         assert!(refused.to_string().contains("chmod 600"), "{refused}");

@@ -247,7 +247,10 @@ async fn a_users_own_credential_is_recognised_and_is_nowhere_to_be_found() {
     let (record, other) = (recorded(&gateway, &token).await, recorded(&gateway, KEY).await);
     let fingerprint = record["credential_fingerprint"].as_str().unwrap().to_owned();
     assert_eq!(fingerprint.len(), 16, "{record}");
-    assert!(fingerprint.bytes().all(|byte| byte.is_ascii_hexdigit()), "{record}");
+    assert!(
+        fingerprint.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        "{record}"
+    );
     assert_eq!(record["credential_plan"], "pro", "{record}");
     assert_eq!(record["credential_account"], "acct-7b1e", "{record}");
     assert_ne!(other["credential_fingerprint"], record["credential_fingerprint"]);
@@ -281,7 +284,10 @@ async fn a_users_own_credential_is_recognised_and_is_nowhere_to_be_found() {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
     let refused = gateway.command().arg("serve").output().unwrap();
     let errors = String::from_utf8_lossy(&refused.stderr);
-    assert!(!refused.status.success() && errors.contains("chmod 600"), "{errors}");
+    assert!(
+        !refused.status.success() && errors.contains("chmod 600"),
+        "{errors}"
+    );
     assert!(!errors.contains(&key));
 }
 

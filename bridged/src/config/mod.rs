@@ -369,7 +369,10 @@ fn fingerprint_key(file: &RecordFile, source: &Source, problems: &mut Problems) 
     if secret.expose().len() < fingerprint::SHORTEST {
         problems.add(
             key,
-            format!("is too short: the shortest has {} characters", fingerprint::SHORTEST),
+            format!(
+                "is too short: the shortest has {} characters",
+                fingerprint::SHORTEST
+            ),
         );
     }
     FingerprintKey::Given(secret)

@@ -387,7 +387,12 @@ fn claim(text: &str, key: &str, problems: &mut Problems) -> Option<HostClaim> {
 }
 
 /// Reads one key. A problem names the variable or file, never what it holds.
-pub(super) fn load_key(from: &KeyFile, key: &str, source: &Source, problems: &mut Problems) -> Option<KeyConfig> {
+pub(super) fn load_key(
+    from: &KeyFile,
+    key: &str,
+    source: &Source,
+    problems: &mut Problems,
+) -> Option<KeyConfig> {
     let mut file = None;
     let found = match from {
         KeyFile::Literal(secret) => checked(secret.clone()),

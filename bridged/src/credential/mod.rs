@@ -150,12 +150,7 @@ impl Credential {
     }
 
     /// Notes by what the user's own credential, which is in `headers`, is recognised.
-    pub(crate) fn identify(
-        &mut self,
-        upstream: &Upstream,
-        headers: &HeaderMap,
-        fingerprints: &Fingerprints,
-    ) {
+    pub(crate) fn identify(&mut self, upstream: &Upstream, headers: &HeaderMap, fingerprints: &Fingerprints) {
         if self.kind == CredentialKind::Byok
             && let Some(secret) = own(upstream, headers)
         {

@@ -361,7 +361,13 @@ pub(super) fn seal_end(ended: &Ended) -> Digest {
     let calls = calls.iter().map(|call| {
         let arguments = sha256(call.arguments.as_bytes());
         let kind = call.kind.as_str();
-        (call.id.as_str(), call.name.as_str(), kind, call.truncated, arguments)
+        (
+            call.id.as_str(),
+            call.name.as_str(),
+            kind,
+            call.truncated,
+            arguments,
+        )
     });
     let thoughts = facts.map_or(&[][..], |facts| &facts.thoughts);
     let thoughts = thoughts

@@ -106,8 +106,17 @@ impl Caller {
             return Err(Refusal::Ended);
         }
         let (snapshot, upstream) = (self.app.snapshot(), self.upstream()?);
-        let admission = &snapshot.admission;
-        Ok(admission.permit(&self.identity, &upstream.name, asked.model.as_deref())?)
+        if !asked.warm_up {
+            // The rest is asked when it is recorded, so that a refusal is on record too.
+            return Ok(());
+        }
+        let model = asked.model.as_deref();
+        snapshot.admission.permit(&self.identity, &upstream.name, model)?;
+        // What only warms up takes no place of a recovery: its success would say little.
+        match upstream.health.left_alone(Api::Responses, model) {
+            Some(wait) => Err(Refusal::model_is_left_alone(upstream, model, wait)),
+            None => Ok(()),
+        }
     }
 
     fn upstream(&self) -> Result<&Upstream, Refusal> {
@@ -116,8 +125,8 @@ impl Caller {
             .ok_or(Refusal::UnknownProvider)
     }
 
-    /// Takes what limits and budgets give for a call and puts its start on record; in strict durability it is
-    /// committed then.
+    /// Takes what limits and budgets give for a call, and the leave of its model's breaker, and puts its start on
+    /// record; in strict durability it is committed then.
     ///
     /// # Errors
     /// It may not be made now, or cannot be recorded.
@@ -128,8 +137,30 @@ impl Caller {
         message: Bytes,
     ) -> Result<Recording, Refusal> {
         let upstream = self.upstream()?;
+        let call = self.call(inspection, arrival, message);
+        // Boxed: it lives only while a call begins, and sockets are many.
+        Box::pin(exchange::begin(&self.app, upstream, call, &self.credential)).await
+    }
+
+    /// Puts a response on record that the provider has begun by itself.
+    ///
+    /// # Errors
+    /// It cannot be recorded.
+    pub(super) async fn record_unasked(&self, inspection: Inspection) -> Result<Recording, Refusal> {
+        let upstream = self.upstream()?;
+        let call = self.call(inspection, self.arrival(), Bytes::new());
+        Box::pin(exchange::begin_unasked(
+            &self.app,
+            upstream,
+            call,
+            &self.credential,
+        ))
+        .await
+    }
+
+    fn call(&self, inspection: Inspection, arrival: Arrival, message: Bytes) -> exchange::Call {
         let (parts, ()) = Request::new(()).into_parts();
-        let call = exchange::Call {
+        exchange::Call {
             id: Uuid::now_v7(),
             api: Api::Responses,
             arrived: arrival.at,
@@ -144,9 +175,7 @@ impl Caller {
             request_text: providers::text_length(&message),
             parts,
             body: message,
-        };
-        // Boxed: it lives only while a call begins, and sockets are many.
-        Box::pin(exchange::begin(&self.app, upstream, call, &self.credential)).await
+        }
     }
 
     /// The error event that answers a refused call; counted and logged.

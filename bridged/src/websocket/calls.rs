@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use providers::{ClientEvent, Inspection, ReplyFacts, ServerEvent, Tap, Told};
+use providers::{ClientEvent, Inspection, ReplyFacts, ServerEvent, Tap, Told, throttle};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -216,6 +216,9 @@ impl Open {
         if event.told == Told::Created {
             let id = event.response_id.as_ref().map(|id| Box::from(id.as_ref()));
             self.stage = Stage::Running { id };
+            if let Some(record) = &mut self.record {
+                record.recording.begun();
+            }
         }
         if event.told == Told::Error && self.is_running() && std::mem::take(&mut self.cancelled) {
             // It was the wish to end it that failed.
@@ -228,8 +231,13 @@ impl Open {
     }
 
     /// Ends the record as the last event says.
-    fn conclude(self, event: &ServerEvent<'_>) -> Option<Commit> {
+    fn conclude(mut self, event: &ServerEvent<'_>) -> Option<Commit> {
         let failed = event.told == Told::Error;
+        if let (Some(record), true, Some(status)) = (&mut self.record, failed, event.status) {
+            if throttle::is_failure(status) {
+                record.recording.refused_upstream(status, event.retry_after);
+            }
+        }
         let cancelled = self.cancelled;
         let status = event.status.filter(|_| failed).unwrap_or(SWITCHED);
         self.finish(status, true, |facts| {
@@ -242,7 +250,10 @@ impl Open {
     }
 
     /// Ends the record of a response that the socket's end cut off.
-    fn cut(self, end: &End) -> Option<Commit> {
+    fn cut(mut self, end: &End) -> Option<Commit> {
+        if let (Some(record), Stage::Waiting, Some(kind)) = (&mut self.record, &self.stage, end.desertion()) {
+            record.recording.deserted(kind);
+        }
         self.finish(SWITCHED, false, |facts| Finish {
             facts: Some(facts),
             ..end.finish()
