@@ -6,15 +6,15 @@
 //! is, not even by trying credentials; so the key is refused where others can read it, and is never shown.
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::hmac;
 use providers::Claims;
 use zeroize::Zeroizing;
 
-use crate::secret::Secret;
+use crate::secret::{self, Secret};
 
 /// Bytes of a fingerprint: enough that two credentials of one organisation do not share one.
 const LENGTH: usize = 8;
@@ -146,23 +146,13 @@ fn create(path: &Path) -> Result<(), FingerprintError> {
     aws_lc_rs::rand::fill(&mut *bytes).map_err(|_| FingerprintError::NoRandomness)?;
     let digits: Zeroizing<String> = Zeroizing::new(bytes.iter().map(|byte| format!("{byte:02x}")).collect());
     let draft = path.with_extension("new");
-    let written = write_private(&draft, &digits).and_then(|()| std::fs::rename(&draft, path));
+    // One that a crash has left behind.
+    let _ = std::fs::remove_file(&draft);
+    let written = secret::write_private(&draft, &digits).and_then(|()| std::fs::rename(&draft, path));
     written.map_err(|source| FingerprintError::Write {
         path: path.to_owned(),
         source,
     })
-}
-
-fn write_private(path: &Path, text: &str) -> io::Result<()> {
-    // One that a crash has left behind.
-    let _ = std::fs::remove_file(path);
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path)?;
-    writeln!(file, "{text}")?;
-    file.sync_all()
 }
 
 #[cfg(unix)]

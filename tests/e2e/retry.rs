@@ -296,17 +296,6 @@ async fn what_another_instance_answers_counts_on_its_budget_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_instance_is_passed_over_for_those_who_may_not_use_its_model() {
-    let rule = "[[policy.rule]]\nproviders = [\"backup\"]\ndeny = [\"gpt-*\"]";
-    let (_fake, backup, gateway) = governed(rule).await;
-    for want in ["", "", "", "circuit_open"] {
-        let (status, reason, _) = outcome(&gateway).await;
-        assert_eq!((status, reason.as_str()), (503, want));
-    }
-    assert!(backup.requests().is_empty());
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn another_instance_has_a_place_for_a_call_only_while_it_answers_it() {
     let limits =
         "[[limit]]\nproviders = [\"backup\"]\nconcurrent = 1\n[[limit]]\nper = \"user\"\nconcurrent = 2";

@@ -109,7 +109,7 @@ pub(crate) fn check_quota(
         return Ok(());
     }
     let quotas = &upstream.health.quotas;
-    credential.mark = quotas.mark(headers, model);
+    credential.mark = own(upstream, headers).and_then(|secret| quotas.mark(secret, model));
     match credential.mark.and_then(|mark| quotas.spent(mark)) {
         None => Ok(()),
         Some(wait) => Err(Refusal::QuotaSpent {

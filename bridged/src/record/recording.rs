@@ -182,9 +182,9 @@ impl Recording {
     }
 
     /// Notes that the upstream failed the call with this status, and may have asked for a wait.
-    pub(crate) fn refused_upstream(&mut self, status: u16, wait: Option<Duration>) {
+    pub(crate) fn upstream_failed(&mut self, status: u16, wait: Option<Duration>) {
         if let Some(watch) = self.watch.take() {
-            watch.refused(status, wait);
+            watch.failed_later(status, wait);
         }
     }
 

@@ -218,11 +218,8 @@ impl CallWatch {
         self
     }
 
-    /// The reply has failed with a status of its own, after its head or without one.
-    pub(crate) fn refused(self, status: u16, wait: Option<Duration>) {
-        if !throttle::is_failure(status) {
-            return;
-        }
+    /// The reply has failed with a status of its own, perhaps after it had begun.
+    pub(crate) fn failed_later(self, status: u16, wait: Option<Duration>) {
         if self.watched.is_some() {
             self.failed("status", Some(status), wait);
         } else {

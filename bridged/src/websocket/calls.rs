@@ -233,10 +233,11 @@ impl Open {
     /// Ends the record as the last event says.
     fn conclude(mut self, event: &ServerEvent<'_>) -> Option<Commit> {
         let failed = event.told == Told::Error;
-        if let (Some(record), true, Some(status)) = (&mut self.record, failed, event.status) {
-            if throttle::is_failure(status) {
-                record.recording.refused_upstream(status, event.retry_after);
-            }
+        let trouble = event
+            .status
+            .filter(|status| failed && throttle::is_failure(*status));
+        if let (Some(record), Some(status)) = (&mut self.record, trouble) {
+            record.recording.upstream_failed(status, event.retry_after);
         }
         let cancelled = self.cancelled;
         let status = event.status.filter(|_| failed).unwrap_or(SWITCHED);
