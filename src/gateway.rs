@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bridged::app::{App, PublicCa, Running};
 use bridged::clock::Clock;
-use bridged::secret::Secret;
+use bridged::secret::{self, Secret};
 use bridged::store::NewToken;
 use bridged::token::{self, Role};
 use bridged::{bridge, monitor};
@@ -212,7 +212,7 @@ async fn first_token(app: &App, path: &Path) -> Result<bool, Failure> {
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let (_, secret) = app.store.create_token(new).await.map_err(failed)?;
-            write_private(path, secret.expose())
+            secret::write_private(path, secret.expose())
                 .map_err(|error| Failure::because(&format!("{} cannot be written", path.display()), error))?;
             Ok(true)
         }
@@ -221,15 +221,4 @@ async fn first_token(app: &App, path: &Path) -> Result<bool, Failure> {
             error,
         )),
     }
-}
-
-fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
-    use std::io::Write;
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path)?;
-    writeln!(file, "{text}")?;
-    file.sync_all()
 }

@@ -16,6 +16,7 @@ use crate::admission::Load;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::drain;
+use crate::fingerprint::{FingerprintError, Fingerprints};
 use crate::ledger;
 use crate::metrics::Metrics;
 use crate::record::{Gate, Recorder};
@@ -48,6 +49,9 @@ pub enum StartError {
     /// The configuration cannot run.
     #[error("the configuration cannot be used")]
     Configuration(#[from] BuildError),
+    /// Users' own credentials cannot be told apart.
+    #[error("there is no key for the fingerprints of credentials")]
+    Fingerprints(#[from] FingerprintError),
     /// Records cannot be written.
     #[error("records cannot be written")]
     Writer(#[from] WriterError),
@@ -75,6 +79,8 @@ pub struct App {
     pub store: Store,
     /// The way into the store for requests.
     pub recorder: Recorder,
+    /// By which users' own credentials are recognised in records.
+    pub fingerprints: Fingerprints,
     /// A permit for each reply that may be read on without its client.
     pub drains: Arc<Semaphore>,
     /// All metrics of the process.
@@ -132,6 +138,7 @@ impl App {
         };
         let snapshot = Snapshot::build(&config, &shared, None)?;
         snapshot.publish(&shared, true);
+        let fingerprints = Fingerprints::open(&config.fingerprint_key)?;
         let store = Store::open_or_wait(&config.store).await?;
         let (queue, jobs) = mpsc::channel(crate::record::QUEUE);
         let gate = Gate::default();
@@ -155,6 +162,7 @@ impl App {
             gate,
         );
         let app = Arc::new(App {
+            fingerprints,
             drains: Arc::new(Semaphore::new(drain::MOST)),
             tokens: Tokens::load(store.clone()).await?,
             clock,

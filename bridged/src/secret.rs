@@ -2,10 +2,13 @@
 //!
 //! A `Secret` shows `<redacted>` in every formatter and is wiped when dropped; `expose` is the only way to
 //! its text. `mask` makes the hint that records keep of a credential; `scrubbed` takes credentials out of what others
-//! say.
+//! say; `write_private` keeps a secret on disk.
 
 use std::borrow::Cow;
 use std::fmt;
+use std::fs::OpenOptions;
+use std::io::{self, Write as _};
+use std::path::Path;
 
 use serde::{Deserialize, Deserializer};
 use zeroize::Zeroizing;
@@ -36,6 +39,20 @@ impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> {
         String::deserialize(deserializer).map(Secret::new)
     }
+}
+
+/// Writes `text` as the one line of a new file that only its owner may read, down to the disk.
+///
+/// # Errors
+/// The file is there already, or cannot be written.
+pub fn write_private(path: &Path, text: &str) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path)?;
+    writeln!(file, "{text}")?;
+    file.sync_all()
 }
 
 /// A hint of a credential that identifies it to its owner and helps nobody else: `sk-a...wxyz`.

@@ -10,6 +10,7 @@
 //! golden cases under `tests/golden`.
 
 pub mod api;
+pub mod claims;
 pub mod client;
 pub mod edit;
 pub mod encoding;
@@ -34,6 +35,7 @@ pub mod throttle;
 pub mod usage_chunk;
 
 pub use api::{Api, Endpoint};
+pub use claims::{Claims, claims};
 pub use client::{Client, detect};
 pub use edit::{BodyEdit, include_usage};
 pub use encoding::{DecodeError, StreamDecoder, decode_body};

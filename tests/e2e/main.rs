@@ -57,6 +57,7 @@ mod policy;
 mod postgres;
 mod proxy;
 mod raw;
+mod refusals;
 mod reload;
 mod retry;
 mod run;

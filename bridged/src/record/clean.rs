@@ -28,6 +28,8 @@ pub(super) fn started(started: &mut Started) {
         &mut started.session_id,
         &mut started.agent_id,
         &mut started.parent_agent_id,
+        &mut started.credential_plan,
+        &mut started.credential_account,
     ] {
         optional(word, WORD);
     }

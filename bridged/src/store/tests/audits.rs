@@ -53,6 +53,10 @@ pub(super) async fn an_audit_names_what_was_changed(home: Home) {
             start.clone(),
         ),
         (
+            format!("UPDATE interception SET credential_plan = NULL WHERE id = {row}"),
+            start.clone(),
+        ),
+        (
             format!("UPDATE reply SET status = 500 WHERE interception = {row}"),
             end.clone(),
         ),
