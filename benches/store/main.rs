@@ -22,13 +22,13 @@ mod words;
 use std::time::{Duration, Instant};
 
 use bridged::clock::{Clock, Micros};
-use bridged::config::{Durability, PostgresUrl, RetentionConfig, StoreConfig, StoreLocation, WhenFull};
+use bridged::config::{PostgresUrl, RetentionConfig, StoreConfig, StoreLocation, WhenFull};
 use bridged::metrics::Metrics;
 use bridged::record::Outcome;
 use bridged::record::{Event, Gate, Job, QUEUE};
-use bridged::store::{Dimension, Filter, Page, Query, Status, Store, Writer, WriterConfig};
+use bridged::store::{Bounds, Dimension, Filter, Page, Query, Status, Store, Writer, WriterConfig};
 use made::{Maker, client, model, user};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -64,12 +64,13 @@ async fn run(rows: u64) {
     .await
     .unwrap();
     let (queue, jobs) = mpsc::channel(QUEUE);
-    let writing = WriterConfig {
-        durability: Durability::Strict,
-        when_full: WhenFull::Refuse,
+    let (_, bounds) = watch::channel(Bounds {
         retention: RetentionConfig::default(),
-        spool: folder.path().join("spool"),
         spool_max: 1 << 30,
+    });
+    let writing = WriterConfig {
+        spool: folder.path().join("spool"),
+        bounds,
     };
     let metrics = Metrics::new().unwrap();
     let writer = Writer::start(
@@ -103,6 +104,7 @@ async fn write(queue: &mpsc::Sender<Job>, maker: &mut Maker, rows: u64) {
                 .send(Job::Write {
                     event,
                     committed: None,
+                    when_full: WhenFull::Refuse,
                 })
                 .await
                 .unwrap();
@@ -120,6 +122,7 @@ async fn commit(queue: &mpsc::Sender<Job>, maker: &mut Maker) {
     let job = Job::Write {
         event: Event::Start(Box::new(started)),
         committed: Some(committed),
+        when_full: WhenFull::Refuse,
     };
     queue.send(job).await.unwrap();
     wait.await.unwrap();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -16,12 +16,13 @@ use crate::admission::Load;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::drain;
+use crate::fingerprint::{FingerprintError, Fingerprints};
 use crate::ledger;
 use crate::metrics::Metrics;
 use crate::record::{Gate, Recorder};
 use crate::reload::Reloads;
 use crate::snapshot::{BuildError, Providers, Snapshot};
-use crate::store::{OpenError, Store, StoreError, Writer, WriterConfig, WriterError};
+use crate::store::{Bounds, OpenError, Store, StoreError, Writer, WriterConfig, WriterError};
 use crate::token::{self, Tokens};
 use crate::troubles::Troubles;
 use crate::upstream::{Healths, Shared, Upstream};
@@ -48,6 +49,9 @@ pub enum StartError {
     /// The configuration cannot run.
     #[error("the configuration cannot be used")]
     Configuration(#[from] BuildError),
+    /// Users' own credentials cannot be told apart.
+    #[error("there is no key for the fingerprints of credentials")]
+    Fingerprints(#[from] FingerprintError),
     /// Records cannot be written.
     #[error("records cannot be written")]
     Writer(#[from] WriterError),
@@ -75,6 +79,8 @@ pub struct App {
     pub store: Store,
     /// The way into the store for requests.
     pub recorder: Recorder,
+    /// By which users' own credentials are recognised in records.
+    pub fingerprints: Fingerprints,
     /// A permit for each reply that may be read on without its client.
     pub drains: Arc<Semaphore>,
     /// All metrics of the process.
@@ -92,6 +98,9 @@ pub struct App {
     /// The way to whoever reads the configuration again.
     pub reloads: Reloads,
     snapshot: ArcSwap<Snapshot>,
+    /// What the process was started with.
+    began_with: Config,
+    bounds: watch::Sender<Bounds>,
     ca: ArcSwapOption<PublicCa>,
 }
 
@@ -129,15 +138,14 @@ impl App {
         };
         let snapshot = Snapshot::build(&config, &shared, None)?;
         snapshot.publish(&shared, true);
+        let fingerprints = Fingerprints::open(&config.fingerprint_key)?;
         let store = Store::open_or_wait(&config.store).await?;
         let (queue, jobs) = mpsc::channel(crate::record::QUEUE);
         let gate = Gate::default();
+        let (bounds, seen) = watch::channel(Bounds::of(&config));
         let writing = WriterConfig {
-            durability: config.record.durability,
-            when_full: config.record.when_full,
-            retention: config.retention,
             spool: config.spool.clone(),
-            spool_max: config.record.spool_max,
+            bounds: seen,
         };
         let writer = Writer::start(
             &store,
@@ -154,6 +162,7 @@ impl App {
             gate,
         );
         let app = Arc::new(App {
+            fingerprints,
             drains: Arc::new(Semaphore::new(drain::MOST)),
             tokens: Tokens::load(store.clone()).await?,
             clock,
@@ -167,6 +176,8 @@ impl App {
             load: Load::default(),
             reloads: Reloads::default(),
             snapshot: ArcSwap::from_pointee(snapshot),
+            began_with: config,
+            bounds,
             ca: ArcSwapOption::from_pointee(ca),
         });
         app.metrics.config.reloaded(app.clock.now());
@@ -195,7 +206,8 @@ impl App {
         let new = Arc::new(Snapshot::build(config, &self.shared, Some(&old))?);
         self.snapshot.store(new.clone());
         old.give_way_to(&new, &self.shared);
-        Ok(old.config.fixed_keys(config))
+        self.bounds.send_replace(Bounds::of(config));
+        Ok(self.began_with.fixed_keys(config))
     }
 
     /// The CA's certificate, which anyone may fetch.

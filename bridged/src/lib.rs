@@ -20,6 +20,7 @@ pub mod copy;
 mod credential;
 mod drain;
 pub mod exchange;
+pub mod fingerprint;
 pub mod headers;
 pub mod identity;
 mod ledger;

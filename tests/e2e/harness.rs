@@ -257,6 +257,11 @@ impl Gateway {
         self.signal("-TERM");
     }
 
+    /// Lets it hang (SIGSTOP), or go on (SIGCONT).
+    pub(crate) fn hold(&self, held: bool) {
+        self.signal(if held { "-STOP" } else { "-CONT" });
+    }
+
     fn signal(&self, signal: &str) {
         let running = self.running.as_ref().expect("the gateway is running");
         let pid = running.child.id().to_string();
@@ -267,6 +272,15 @@ impl Gateway {
                 .unwrap()
                 .success()
         );
+    }
+
+    /// The memory that the process holds, in KiB.
+    pub(crate) fn resident(&self) -> u64 {
+        let status = format!("/proc/{}/status", self.running().child.id());
+        let status = fs::read_to_string(status).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let value = line.and_then(|line| line.split_whitespace().next());
+        value.expect("VmRSS").parse().unwrap()
     }
 
     /// Waits until the process has ended by itself; whether it called that a success.

@@ -235,9 +235,10 @@ impl Metrics {
             .increment(1);
     }
 
-    /// Counts a trouble of a client.
-    pub fn trouble(&self, reason: &'static str) {
-        self.resolve(|| counter!("causeway_troubles_total", "reason" => reason))
+    /// Counts a trouble that a client had on its way to an instance, or to none.
+    pub fn trouble(&self, provider: Option<&str>, reason: &'static str) {
+        let provider = provider.unwrap_or("none").to_owned();
+        self.resolve(|| counter!("causeway_troubles_total", "provider" => provider, "reason" => reason))
             .increment(1);
     }
 

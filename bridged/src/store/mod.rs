@@ -45,7 +45,7 @@ pub use search::{Query, QueryError};
 pub use sessions::{SessionRow, SessionUsage, ThreadRow};
 pub use tokens::{NewToken, TokenLine};
 pub use usage::{Bookmark, Dimension, FacetLine, SeatLine, Totals, UsageLine};
-pub use writer::{Writer, WriterConfig, WriterError};
+pub use writer::{Bounds, Writer, WriterConfig, WriterError};
 
 /// A failed read or token change.
 #[derive(Debug, thiserror::Error)]
@@ -252,20 +252,18 @@ impl Place {
         }
     }
 
-    /// A connection for the writer.
+    /// A connection for the writer, with commits of this durability.
     fn connect_to_write(&self, durability: Durability) -> Result<Box<dyn Database>, StoreError> {
-        match self {
+        let mut database: Box<dyn Database> = match self {
             Place::Sqlite(path) => {
                 let database = sqlite::Sqlite::connect(path)?;
-                database.set_durability(durability)?;
-                Ok(Box::new(database))
+                database.tune_for_writing()?;
+                Box::new(database)
             }
-            Place::Postgres(server) => {
-                let mut database = server.connect()?;
-                database.set_durability(durability)?;
-                Ok(Box::new(database))
-            }
-        }
+            Place::Postgres(server) => Box::new(server.connect()?),
+        };
+        database.set_durability(durability)?;
+        Ok(database)
     }
 }
 

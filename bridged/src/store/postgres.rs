@@ -147,14 +147,6 @@ pub(super) struct Postgres {
 const STATEMENTS: usize = 256;
 
 impl Postgres {
-    /// Sets how surely a commit is on disk when it returns, for the connection that writes records.
-    pub(super) fn set_durability(&mut self, durability: Durability) -> Result<(), StoreError> {
-        self.script(match durability {
-            Durability::Strict => "SET synchronous_commit TO on",
-            Durability::Relaxed => "SET synchronous_commit TO off",
-        })
-    }
-
     fn wait<T>(
         &mut self,
         limit: Duration,
@@ -235,6 +227,13 @@ fn placeholders(sql: &str) -> String {
 }
 
 impl Database for Postgres {
+    fn set_durability(&mut self, durability: Durability) -> Result<(), StoreError> {
+        self.script(match durability {
+            Durability::Strict => "SET synchronous_commit TO on",
+            Durability::Relaxed => "SET synchronous_commit TO off",
+        })
+    }
+
     fn dialect(&self) -> Dialect {
         Dialect::Postgres
     }

@@ -254,6 +254,8 @@ const COLUMNS: &str = "
     (SELECT text FROM label WHERE id = o.client), (SELECT text FROM label WHERE id = i.client_version),
     (SELECT text FROM label WHERE id = i.user_agent), s.id, i.thread_root, i.thread_parent,
     i.agent_id, i.parent_agent_id, i.mode, i.credential, (SELECT text FROM label WHERE id = i.credential_hint),
+    (SELECT text FROM label WHERE id = i.credential_fingerprint),
+    (SELECT text FROM label WHERE id = i.credential_plan), (SELECT text FROM label WHERE id = i.credential_account),
     r.status, r.outcome, r.error_kind, r.error_message, i.started_at, r.first_token_at, r.ended_at, r.overhead_us,
     i.request_bytes, r.response_bytes, i.stream, (SELECT text FROM label WHERE id = r.finish_reason), r.response_id,
     r.retries, p.body, p.truncated, t.body,
@@ -283,6 +285,15 @@ pub(super) fn cursor_of(id: Uuid) -> Cursor {
     Cursor(high, low)
 }
 
+/// The name of a stored code.
+fn word<T>(
+    row: &mut Columns,
+    from_code: fn(u8) -> Option<T>,
+    as_str: fn(T) -> &'static str,
+) -> Result<&'static str, StoreError> {
+    Ok(row.code()?.and_then(from_code).map_or("unknown", as_str))
+}
+
 fn row(row: Row) -> Result<InterceptionRow, StoreError> {
     let mut row = row.read();
     let id = row.id()?;
@@ -293,10 +304,7 @@ fn row(row: Row) -> Result<InterceptionRow, StoreError> {
         user: row.text()?,
         provider: row.text()?,
         kind: row.text()?,
-        api: row
-            .code()?
-            .and_then(Api::from_code)
-            .map_or("unknown", Api::as_str),
+        api: word(&mut row, Api::from_code, Api::as_str)?,
         model: row.optional_text()?,
         model_answered: row.optional_text()?,
         client: row.text()?,
@@ -307,15 +315,12 @@ fn row(row: Row) -> Result<InterceptionRow, StoreError> {
         thread_parent_id: row.optional_id()?,
         agent_id: row.optional_text()?,
         parent_agent_id: row.optional_text()?,
-        mode: row
-            .code()?
-            .and_then(Mode::from_code)
-            .map_or("unknown", Mode::as_str),
-        credential_kind: row
-            .code()?
-            .and_then(CredentialKind::from_code)
-            .map_or("unknown", CredentialKind::as_str),
+        mode: word(&mut row, Mode::from_code, Mode::as_str)?,
+        credential_kind: word(&mut row, CredentialKind::from_code, CredentialKind::as_str)?,
         credential_hint: row.optional_text()?,
+        credential_fingerprint: row.optional_text()?,
+        credential_plan: row.optional_text()?,
+        credential_account: row.optional_text()?,
         status: row.optional_int()?.and_then(|status| u16::try_from(status).ok()),
         outcome: row.code()?.and_then(Outcome::from_code).map(Outcome::as_str),
         error_kind: row.optional_text()?,

@@ -60,7 +60,7 @@ fn spoken(dialect: Dialect, step: &str) -> String {
 
 /// The steps from an empty database to the present one. `NUMBERED KEY` counts by itself; a `CLUSTERED` table
 /// lies in the order of its key where the database can do that.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     "
 CREATE TABLE label (
     id NUMBERED KEY,
@@ -275,6 +275,11 @@ CREATE TABLE usage_day (
     PRIMARY KEY (day, who, combo)
 ) CLUSTERED;
 CREATE INDEX usage_day_of_user ON usage_day (who, day, combo);
+",
+    "
+ALTER TABLE interception ADD COLUMN credential_fingerprint INTEGER;
+ALTER TABLE interception ADD COLUMN credential_plan INTEGER;
+ALTER TABLE interception ADD COLUMN credential_account INTEGER;
 ",
     "
 CREATE TABLE search_segment (

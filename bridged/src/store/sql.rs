@@ -13,11 +13,15 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::StoreError;
+use crate::config::Durability;
 
 /// A connection to a record database. Blocking: to be used on threads that may wait.
 pub(super) trait Database: Send {
     /// The database's manner of speaking.
     fn dialect(&self) -> Dialect;
+
+    /// Sets how surely a commit is on disk when it returns. Not inside a transaction.
+    fn set_durability(&mut self, durability: Durability) -> Result<(), StoreError>;
 
     /// Begins a transaction that will write.
     fn begin(&mut self) -> Result<(), StoreError>;

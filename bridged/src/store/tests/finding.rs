@@ -398,6 +398,10 @@ impl Database for Explained<'_> {
         self.database.dialect()
     }
 
+    fn set_durability(&mut self, durability: Durability) -> Result<(), StoreError> {
+        self.database.set_durability(durability)
+    }
+
     fn begin(&mut self) -> Result<(), StoreError> {
         self.database.begin()
     }

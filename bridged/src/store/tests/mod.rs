@@ -7,7 +7,7 @@ use std::sync::Arc;
 use providers::{
     Api, ReplyFacts, Thought, ThoughtSource, ToolCall, ToolKind, ToolResult, Usage, UsageSource,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
@@ -146,6 +146,7 @@ on_both! {
         an_audit_names_what_was_changed
         an_audit_names_what_is_missing_or_moved
         deletion_on_purpose_keeps_the_chain_whole
+        a_retention_that_is_set_while_the_writer_runs_is_kept
         an_erased_user_leaves_no_text
     ;
     finding:
@@ -163,6 +164,7 @@ struct Fixture {
     home: Home,
     store: Store,
     recorder: Recorder,
+    bounds: watch::Sender<Bounds>,
     writer: Writer,
 }
 
@@ -180,12 +182,13 @@ async fn open(home: Home, content: Content) -> Fixture {
         when_full: WhenFull::Refuse,
         spool_max: 1 << 20,
     };
-    let writing = WriterConfig {
-        durability: config.durability,
-        when_full: config.when_full,
+    let (bounds, seen) = watch::channel(Bounds {
         retention: RetentionConfig::default(),
-        spool: home.folder.path().join("spool"),
         spool_max: config.spool_max,
+    });
+    let writing = WriterConfig {
+        spool: home.folder.path().join("spool"),
+        bounds: seen,
     };
     let gate = Gate::default();
     let writer = Writer::start(
@@ -201,6 +204,7 @@ async fn open(home: Home, content: Content) -> Fixture {
         home,
         store,
         recorder,
+        bounds,
         writer,
     }
 }
@@ -245,6 +249,9 @@ fn started(user: &str, session: Option<&str>, prompt: &str) -> Started {
         mode: Mode::Proxy,
         credential: CredentialKind::Byok,
         credential_hint: "sk-u...6789".to_owned(),
+        credential_fingerprint: Some("0123456789abcdef".to_owned()),
+        credential_plan: Some("pro".to_owned()),
+        credential_account: None,
         stream: true,
         request_bytes: 100,
         started_at: Micros(1_000_000),
