@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use bridged::store::Filter;
+use bridged::store::{Filter, Query};
 use bridged::token::Role;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -232,6 +232,9 @@ pub(crate) struct Which {
     /// Only with this model.
     #[arg(long)]
     pub(crate) model: Vec<String>,
+    /// Only with a prompt that has all these words; "words in a row", begin*.
+    #[arg(short, long, value_name = "WORDS", value_parser = Query::parse)]
+    pub(crate) query: Option<Query>,
 }
 
 impl From<Which> for Filter {
@@ -241,6 +244,7 @@ impl From<Which> for Filter {
             client: which.client,
             provider: which.provider,
             model: which.model,
+            query: which.query,
             ..Filter::default()
         }
     }

@@ -1,5 +1,6 @@
 //! A whole gateway in one process: CA, store, first token, the three listeners, and their end.
 
+use std::error::Error;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use std::time::Duration;
 
 use bridged::app::{App, PublicCa, Running};
 use bridged::clock::Clock;
-use bridged::secret::Secret;
+use bridged::secret::{self, Secret};
 use bridged::store::NewToken;
 use bridged::token::{self, Role};
 use bridged::{bridge, monitor};
@@ -16,7 +17,7 @@ use proxyd::{Listeners, Proxy};
 
 use crate::authority;
 use crate::bundle;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::failure::Failure;
 use crate::ports::Ports;
 use crate::systemd::Sockets;
@@ -93,6 +94,10 @@ impl Gateway {
             .map_err(|error| Failure::because("the gateway cannot start", error))?;
         let token_file = config.data_dir.join("token");
         let made = first_token_or_later(&app, &token_file).await?;
+        if made {
+            // From now on it is good even while the store is away.
+            app.tokens.refresh().await;
+        }
         let proxy = Proxy::new(
             app.clone(),
             config.proxy.clone(),
@@ -123,23 +128,25 @@ impl Gateway {
     /// certificates, requests in flight end as they began. Returns the keys whose new values need a restart.
     pub(crate) fn reload(&self, config: &Config) -> Result<Vec<&'static str>, Failure> {
         // Everything that can fail comes first: an unusable CA must not leave half a change behind.
-        let files = Config {
-            proxy: self.config.proxy.clone(),
-            ..config.clone()
+        let unusable = |error: &dyn Error| Failure::because("the configuration cannot be used", error);
+        config::refuse_exposure(&config.proxy, self.addresses.of_proxy())?;
+        let authority = authority::load(config, self.app.clock.now())?;
+        let public = PublicCa {
+            pem: authority.certificate_pem().to_owned(),
         };
-        let authority = authority::load(&files, self.app.clock.now())?;
-        ca_files(&files, &authority)?;
+        let prepared = self.proxy.prepare(config.proxy.clone(), authority);
+        let prepared = prepared.map_err(|error| unusable(&error))?;
         let mut fixed = self
             .app
             .reload(&config.bridge)
-            .map_err(|error| Failure::because("the configuration cannot be used", error))?;
-        if config.proxy != self.config.proxy {
-            fixed.push("proxy and ca");
+            .map_err(|error| unusable(&error))?;
+        self.proxy.switch_to(prepared, self.app.snapshot());
+        fixed.extend(self.config.proxy.fixed_keys(&config.proxy));
+        self.app.publish_ca(public.clone());
+        // Clients that are started from now on trust it; who reads the file is no part of this process.
+        if let Err(error) = bundle::write(&config.data_dir, &public.pem) {
+            tracing::error!(%error, "the trust bundle cannot be written");
         }
-        self.app.publish_ca(PublicCa {
-            pem: authority.certificate_pem().to_owned(),
-        });
-        self.proxy.replace_authority(authority);
         Ok(fixed)
     }
 
@@ -205,7 +212,7 @@ async fn first_token(app: &App, path: &Path) -> Result<bool, Failure> {
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let (_, secret) = app.store.create_token(new).await.map_err(failed)?;
-            write_private(path, secret.expose())
+            secret::write_private(path, secret.expose())
                 .map_err(|error| Failure::because(&format!("{} cannot be written", path.display()), error))?;
             Ok(true)
         }
@@ -214,15 +221,4 @@ async fn first_token(app: &App, path: &Path) -> Result<bool, Failure> {
             error,
         )),
     }
-}
-
-fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
-    use std::io::Write;
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path)?;
-    writeln!(file, "{text}")?;
-    file.sync_all()
 }

@@ -153,6 +153,9 @@ fn print_interception(row: &InterceptionRow) {
             .as_ref()
             .map(|hint| format!("{} {hint}", row.credential_kind)),
     );
+    line("fingerprint", row.credential_fingerprint.clone());
+    line("plan", row.credential_plan.clone());
+    line("account", row.credential_account.clone());
     line("started", row.started_at.clone());
     line(
         "duration",

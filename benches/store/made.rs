@@ -86,6 +86,22 @@ impl Maker {
         format!("session-{}", number % (self.made * 7 / 10).max(1))
     }
 
+    /// The date before which this many hundredths of the interceptions began.
+    pub(crate) fn date_of(&self, hundredths: u64) -> Micros {
+        let made = 10_000_000 * i64::try_from(self.made).unwrap();
+        Micros(self.date - made + made / 100 * i64::try_from(hundredths).unwrap())
+    }
+
+    /// The word of this rank.
+    pub(crate) fn word(&self, rank: usize) -> &str {
+        self.words.ranked(rank)
+    }
+
+    /// A name of two words, as there are few.
+    pub(crate) fn name(&self) -> String {
+        format!("{}_{}", self.word(700), self.word(1_400))
+    }
+
     pub(crate) fn next(&mut self) -> (Started, Ended) {
         self.date += 10_000_000;
         self.made += 1;
@@ -112,6 +128,9 @@ impl Maker {
             mode: Mode::Proxy,
             credential: CredentialKind::Byok,
             credential_hint: "sk-u...6789".to_owned(),
+            credential_fingerprint: Some("0123456789abcdef".to_owned()),
+            credential_plan: None,
+            credential_account: None,
             stream: true,
             request_bytes: 9_000,
             started_at: Micros(self.date),
@@ -148,7 +167,11 @@ impl Maker {
         };
         Ended {
             id,
-            outcome: Outcome::Completed,
+            outcome: if self.random(50) == 0 {
+                Outcome::Failed
+            } else {
+                Outcome::Completed
+            },
             status: Some(200),
             error_kind: None,
             error_message: None,

@@ -22,12 +22,13 @@ mod words;
 use std::time::{Duration, Instant};
 
 use bridged::clock::{Clock, Micros};
-use bridged::config::{Durability, PostgresUrl, RetentionConfig, StoreConfig, StoreLocation, WhenFull};
+use bridged::config::{PostgresUrl, RetentionConfig, StoreConfig, StoreLocation, WhenFull};
 use bridged::metrics::Metrics;
+use bridged::record::Outcome;
 use bridged::record::{Event, Gate, Job, QUEUE};
-use bridged::store::{Dimension, Filter, Page, Store, Writer, WriterConfig};
+use bridged::store::{Bounds, Dimension, Filter, Page, Query, Status, Store, Writer, WriterConfig};
 use made::{Maker, client, model, user};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -63,19 +64,20 @@ async fn run(rows: u64) {
     .await
     .unwrap();
     let (queue, jobs) = mpsc::channel(QUEUE);
-    let writing = WriterConfig {
-        durability: Durability::Strict,
-        when_full: WhenFull::Refuse,
+    let (_, bounds) = watch::channel(Bounds {
         retention: RetentionConfig::default(),
-        spool: folder.path().join("spool"),
         spool_max: 1 << 30,
+    });
+    let writing = WriterConfig {
+        spool: folder.path().join("spool"),
+        bounds,
     };
-    let metrics = Metrics::new().unwrap().record;
+    let metrics = Metrics::new().unwrap();
     let writer = Writer::start(
         &store,
         jobs,
         &writing,
-        (metrics, Gate::default()),
+        (metrics.record.clone(), Gate::default()),
         &Clock::system(),
     )
     .unwrap();
@@ -83,7 +85,11 @@ async fn run(rows: u64) {
     write(&queue, &mut maker, rows).await;
     size(&store, folder.path(), rows).await;
     commits(&queue, &mut maker).await;
+    index(&metrics, rows).await;
+    size(&store, folder.path(), rows).await;
+    commits(&queue, &mut maker).await;
     read(&store, &maker).await;
+    search(&store, &maker).await;
     audit(&store).await;
     queue.send(Job::Stop).await.unwrap();
     tokio::task::spawn_blocking(move || writer.join()).await.unwrap();
@@ -98,6 +104,7 @@ async fn write(queue: &mpsc::Sender<Job>, maker: &mut Maker, rows: u64) {
                 .send(Job::Write {
                     event,
                     committed: None,
+                    when_full: WhenFull::Refuse,
                 })
                 .await
                 .unwrap();
@@ -115,6 +122,7 @@ async fn commit(queue: &mpsc::Sender<Job>, maker: &mut Maker) {
     let job = Job::Write {
         event: Event::Start(Box::new(started)),
         committed: Some(committed),
+        when_full: WhenFull::Refuse,
     };
     queue.send(job).await.unwrap();
     wait.await.unwrap();
@@ -248,6 +256,103 @@ async fn counts(store: &Store, maker: &Maker) {
         spans.push(began.elapsed());
     }
     print("usage by client: user, model", spans);
+}
+
+/// Waits until the search index has everything.
+async fn index(metrics: &Metrics, rows: u64) {
+    let began = Instant::now();
+    let behind = || {
+        let text = metrics.render();
+        let mut lines = text.lines();
+        let line = lines.find_map(|line| line.strip_prefix("causeway_records_unindexed "));
+        line.map_or(1.0, |number| number.parse::<f64>().unwrap())
+    };
+    let at_first = behind();
+    while behind() > 0.0 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    // Segments that are merged at last.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let seconds = began.elapsed().as_secs_f64();
+    println!(
+        "indexed        {:>10.0} interceptions/s, of {rows} {:.0} after the last was written",
+        at_first / 2.0 / seconds,
+        at_first / 2.0
+    );
+}
+
+/// Words by their rank in the vocabulary: in every prompt, in every tenth, in one of three hundred; and a name that
+/// is in one of millions.
+const SEARCHED: [(&str, &[usize]); 5] = [
+    ("every prompt", &[2]),
+    ("every tenth", &[300]),
+    ("a rare one", &[12_000]),
+    ("frequent, rare", &[3, 12_000]),
+    ("five words", &[1, 4, 20, 100, 300]),
+];
+
+/// A question by its name: whether it is of sessions, and which filters it has: user, client, provider, model,
+/// status, dates.
+const FILTERED: [(&str, bool, [bool; 6]); 10] = [
+    ("", false, [false; 6]),
+    ("sessions", true, [false; 6]),
+    ("user", false, [true, false, false, false, false, false]),
+    ("client", false, [false, true, false, false, false, false]),
+    ("provider", false, [false, false, true, false, false, false]),
+    ("model", false, [false, false, false, true, false, false]),
+    ("status", false, [false, false, false, false, true, false]),
+    ("dates", false, [false, false, false, false, false, true]),
+    (
+        "user, client, model",
+        false,
+        [true, true, false, true, false, false],
+    ),
+    ("all", false, [true; 6]),
+];
+
+async fn search(store: &Store, maker: &Maker) {
+    for (words, ranks) in SEARCHED {
+        for (filters, is_sessions, with) in FILTERED {
+            let mut spans = Vec::new();
+            for turn in 0..50 {
+                let text: Vec<&str> = ranks
+                    .iter()
+                    .map(|rank| maker.word(rank + turn as usize % 7))
+                    .collect();
+                let word = |wanted: bool, word: String| if wanted { vec![word] } else { Vec::new() };
+                let filter = Filter {
+                    user: word(with[0], user(turn * 7)),
+                    client: word(with[1], client(turn * 5).to_owned()),
+                    provider: word(with[2], made::provider(turn).to_owned()),
+                    model: word(with[3], model(turn * 3)),
+                    status: with[4]
+                        .then_some(Status::Ended(Outcome::Failed))
+                        .into_iter()
+                        .collect(),
+                    after: with[5].then(|| maker.date_of(30 + turn % 20)),
+                    before: with[5].then(|| maker.date_of(60 + turn % 20)),
+                    query: Some(Query::parse(&text.join(" ")).unwrap()),
+                    ..Filter::default()
+                };
+                spans.push(page(store, filter, is_sessions).await);
+            }
+            print(&format!("{words}: {filters}"), spans);
+        }
+    }
+    for (name, text) in [
+        ("a name of two words", maker.name()),
+        ("a beginning", format!("{}*", maker.word(5_000))),
+    ] {
+        let mut spans = Vec::new();
+        for _ in 0..50 {
+            let filter = Filter {
+                query: Some(Query::parse(&text).unwrap()),
+                ..Filter::default()
+            };
+            spans.push(page(store, filter, false).await);
+        }
+        print(name, spans);
+    }
 }
 
 async fn page(store: &Store, filter: Filter, is_sessions: bool) -> Duration {

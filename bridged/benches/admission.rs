@@ -12,12 +12,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bridged::admission::{
-    Admission, AdmissionConfig, BudgetConfig, Caps, Facts, Glob, LimitConfig, Load, Per, Period, Policy,
-    Rate, Rule, Scope, Usage,
+    Admission, AdmissionConfig, BudgetConfig, Caps, Facts, LimitConfig, Load, Per, Period, Policy, Rate,
+    Rule, Scope, Usage,
 };
 use bridged::clock::Micros;
 use bridged::identity::{Identity, Proof};
 use bridged::token::Role;
+use providers::Glob;
 use tokio::time::Instant;
 
 fn main() {

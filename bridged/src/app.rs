@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -17,13 +17,14 @@ use crate::api::Streams;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::drain;
+use crate::fingerprint::{FingerprintError, Fingerprints};
 use crate::ledger;
 use crate::metrics::Metrics;
 use crate::record::{Gate, Recorder};
 use crate::reload::Reloads;
 use crate::sink::{Sinks, Tools};
 use crate::snapshot::{BuildError, Providers, Snapshot};
-use crate::store::{OpenError, Store, StoreError, Writer, WriterConfig, WriterError};
+use crate::store::{Bounds, OpenError, Store, StoreError, Writer, WriterConfig, WriterError};
 use crate::token::{self, Tokens};
 use crate::troubles::Troubles;
 use crate::upstream::{Healths, Shared, Upstream};
@@ -50,6 +51,9 @@ pub enum StartError {
     /// The configuration cannot run.
     #[error("the configuration cannot be used")]
     Configuration(#[from] BuildError),
+    /// Users' own credentials cannot be told apart.
+    #[error("there is no key for the fingerprints of credentials")]
+    Fingerprints(#[from] FingerprintError),
     /// Records cannot be written.
     #[error("records cannot be written")]
     Writer(#[from] WriterError),
@@ -77,6 +81,8 @@ pub struct App {
     pub store: Store,
     /// The way into the store for requests.
     pub recorder: Recorder,
+    /// By which users' own credentials are recognised in records.
+    pub fingerprints: Fingerprints,
     /// A permit for each reply that may be read on without its client.
     pub drains: Arc<Semaphore>,
     /// All metrics of the process.
@@ -97,6 +103,9 @@ pub struct App {
     pub streams: Arc<Streams>,
     sinks: Sinks,
     snapshot: ArcSwap<Snapshot>,
+    /// What the process was started with.
+    began_with: Config,
+    bounds: watch::Sender<Bounds>,
     ca: ArcSwapOption<PublicCa>,
 }
 
@@ -134,6 +143,7 @@ impl App {
         };
         let snapshot = Snapshot::build(&config, &shared, None)?;
         snapshot.publish(&shared, true);
+        let fingerprints = Fingerprints::open(&config.fingerprint_key)?;
         let store = Store::open_or_wait(&config.store).await?;
         for sink in &config.sinks {
             // Before anything is written that it is to get.
@@ -142,7 +152,8 @@ impl App {
                 entered => entered?,
             }
         }
-        let (writer, recorder) = start_writing(&config, &store, &shared, &clock)?;
+        let (bounds, seen) = watch::channel(Bounds::of(&config));
+        let (writer, recorder) = start_writing(&config, seen, &store, &shared, &clock)?;
         let sinks = Sinks::new(Tools {
             store: store.clone(),
             clock: clock.clone(),
@@ -154,6 +165,7 @@ impl App {
         sinks.apply(&config.sinks, snapshot.providers.trust());
         let app = Arc::new(App {
             sinks,
+            fingerprints,
             drains: Arc::new(Semaphore::new(drain::MOST)),
             tokens: Tokens::load(store.clone()).await?,
             clock,
@@ -168,6 +180,8 @@ impl App {
             reloads: Reloads::default(),
             streams: Arc::default(),
             snapshot: ArcSwap::from_pointee(snapshot),
+            began_with: config,
+            bounds,
             ca: ArcSwapOption::from_pointee(ca),
         });
         app.metrics.config.reloaded(app.clock.now());
@@ -197,7 +211,8 @@ impl App {
         self.snapshot.store(new.clone());
         old.give_way_to(&new, &self.shared);
         self.sinks.apply(&config.sinks, new.providers.trust());
-        Ok(old.config.fixed_keys(config))
+        self.bounds.send_replace(Bounds::of(config));
+        Ok(self.began_with.fixed_keys(config))
     }
 
     /// The CA's certificate, which anyone may fetch.
@@ -267,6 +282,7 @@ impl App {
 /// Starts the store's writer, and what leads to it.
 fn start_writing(
     config: &Config,
+    bounds: watch::Receiver<Bounds>,
     store: &Store,
     shared: &Shared,
     clock: &Clock,
@@ -275,11 +291,8 @@ fn start_writing(
     let gate = Gate::default();
     let metrics = shared.metrics.record.clone();
     let writing = WriterConfig {
-        durability: config.record.durability,
-        when_full: config.record.when_full,
-        retention: config.retention,
         spool: config.spool.clone(),
-        spool_max: config.record.spool_max,
+        bounds,
     };
     let writer = Writer::start(store, jobs, &writing, (metrics.clone(), gate.clone()), clock)?;
     let recorder = Recorder::new(queue, config.record, metrics, shared.tracker.clone(), gate);

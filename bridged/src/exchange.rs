@@ -31,7 +31,8 @@ use crate::snapshot::{Providers, Snapshot};
 use crate::upstream::Upstream;
 use crate::websocket;
 
-pub(crate) use call::{Call, begin, user_agent};
+use call::Asking;
+pub(crate) use call::{Call, begin, begin_unasked, user_agent};
 pub(crate) use reply::{tap_limits, to_client};
 pub(crate) use send::answered;
 
@@ -225,16 +226,28 @@ async fn answer(
     (route, api): (&Route, Api),
     mut call: Call,
 ) -> Result<Response<ReplyBody>, Refusal> {
-    let admitted = match call::admit(app, snapshot, upstream, &call) {
-        Ok(admitted) => admitted,
-        Err(denied) => return Err(call::deny(app, upstream, call, denied).await),
+    let asking = Asking::of(&call);
+    let found = match asking.admit(app, snapshot, upstream) {
+        Ok(admitted) => way::find(
+            (app, snapshot),
+            upstream,
+            (route, api),
+            &mut call,
+            (asking, admitted),
+        ),
+        Err(denied) => Err(denied.into()),
     };
-    let mut way = way::find(snapshot, upstream, (route, api), &mut call)?;
+    let mut way = match found {
+        Ok(way) => way,
+        Err(refusal) => return Err(call::refuse(app, upstream, call, refusal).await),
+    };
     let mut recording = call::record(app, way.upstream, &mut call, &way.credential).await?;
-    recording.admitted(admitted);
     let hides_usage = usage::ask(way.upstream, &mut call);
     match send::send(app, &mut way, &mut call, &mut recording).await {
-        Ok(response) => Ok(reply::relay(app, way.upstream, response, recording, hides_usage)),
+        Ok(response) => {
+            recording.admitted(way.admitted);
+            Ok(reply::relay(app, way.upstream, response, recording, hides_usage))
+        }
         Err(refusal) => Err(send::fail(recording, refusal).await),
     }
 }

@@ -21,6 +21,7 @@ mod credential;
 mod drain;
 pub mod exchange;
 pub mod export;
+pub mod fingerprint;
 pub mod headers;
 pub mod identity;
 mod ledger;

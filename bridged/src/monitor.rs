@@ -1,6 +1,8 @@
 //! The metrics listener: `/metrics`, `/healthz`, `/readyz`.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
@@ -9,7 +11,11 @@ use tokio::net::TcpListener;
 
 use crate::app::App;
 use crate::body::ReplyBody;
+use crate::config::WhenFull;
 use crate::serve;
+
+/// Longest wait for the store; who asks whether the gateway is ready gives it a second or two.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Serves until the app stops.
 pub async fn run(app: Arc<App>, listener: TcpListener) {
@@ -35,8 +41,8 @@ async fn answer(app: Arc<App>, request: Request<Incoming>) -> Response<ReplyBody
     match request.uri().path() {
         "/metrics" => text(StatusCode::OK, app.metrics.render()),
         "/healthz" => text(StatusCode::OK, "ok\n".to_owned()),
-        "/readyz" => match unready(&app).await {
-            None => text(StatusCode::OK, ready(&app)),
+        "/readyz" => match unready(&app) {
+            None => text(StatusCode::OK, ready(&app).await),
             Some(reason) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
         },
         _ => text(
@@ -46,29 +52,50 @@ async fn answer(app: Arc<App>, request: Request<Incoming>) -> Response<ReplyBody
     }
 }
 
-/// Why the gateway should get no new requests.
-async fn unready(app: &App) -> Option<&'static str> {
+/// Why the gateway should get no new requests: what holds for this process alone, so that an outage of something
+/// that all gateways share does not take all of them out.
+fn unready(app: &App) -> Option<&'static str> {
     if app.stopping.is_cancelled() {
         return Some("stopping");
     }
-    let queued = app.recorder.queued();
-    if let Some(strain) = app.snapshot().admission.strain(&app.load, queued) {
-        return Some(strain);
+    let (snapshot, gate) = (app.snapshot(), app.recorder.gate());
+    if gate.is_closed() && snapshot.config.record.when_full == WhenFull::Refuse {
+        return Some("nothing more can be recorded: the record store is away and the spool is full");
     }
-    app.store
-        .token_version()
-        .await
-        .err()
-        .map(|_| "the record store cannot be read")
+    snapshot.admission.strain(&app.load, app.recorder.queued())
+}
+
+/// That it serves, and what it does without.
+async fn ready(app: &App) -> String {
+    let mut text = "ready\n".to_owned();
+    for reason in [lost_store(app).await, old_configuration(app)]
+        .into_iter()
+        .flatten()
+    {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "degraded: {reason}");
+    }
+    text
+}
+
+async fn lost_store(app: &App) -> Option<&'static str> {
+    let gate = app.recorder.gate();
+    if gate.is_closed() {
+        return Some("records are lost: the record store is away and the spool is full");
+    }
+    let asked = tokio::time::timeout(PATIENCE, app.store.token_version()).await;
+    match asked {
+        Ok(Ok(_)) => gate
+            .has_in_spool()
+            .then_some("records wait in the spool until the record store takes them"),
+        _ => Some("the record store cannot be read; requests are served and their records go to the spool"),
+    }
 }
 
 /// An unusable file is no reason to take the process out: the old configuration runs.
-fn ready(app: &App) -> String {
-    if app.metrics.config.is_good() {
-        "ready\n".to_owned()
-    } else {
-        "ready; but the configuration's file cannot be used, the old one runs\n".to_owned()
-    }
+fn old_configuration(app: &App) -> Option<&'static str> {
+    let unusable = !app.metrics.config.is_good();
+    unusable.then_some("the configuration's file cannot be used; the old configuration runs")
 }
 
 fn text(status: StatusCode, text: String) -> Response<ReplyBody> {

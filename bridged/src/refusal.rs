@@ -17,7 +17,7 @@ use crate::body::{CollectError, ReplyBody};
 use crate::headers;
 use crate::identity::IdentityError;
 use crate::record::RecordError;
-use crate::upstream::UpstreamError;
+use crate::upstream::{Upstream, UpstreamError};
 
 /// Why the gateway answers in the provider's place.
 #[derive(Debug, thiserror::Error)]
@@ -129,6 +129,15 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// A model's breaker is open.
+    pub(crate) fn model_is_left_alone(upstream: &Upstream, model: Option<&str>, wait: Duration) -> Refusal {
+        Refusal::CircuitOpen {
+            provider: upstream.name.to_string(),
+            model: Some(model.unwrap_or("unknown").to_owned()),
+            wait,
+        }
+    }
+
     /// The status.
     pub fn status(&self) -> u16 {
         match self {
@@ -243,6 +252,7 @@ impl Refusal {
             status: self.status(),
             code: self.code(),
             message: &format!("Causeway: {self}"),
+            retry_after: self.retry_after().map(|wait| whole_seconds(&wait)),
             request_id: &request_id.to_string(),
         })
     }

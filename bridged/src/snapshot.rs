@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use metrics::Gauge;
 use providers::{Endpoint, ErrorShape, Prices, Registry, RegistryProblem};
 
 use crate::admission::Admission;
@@ -38,6 +39,24 @@ pub struct Snapshot {
     pub admission: Admission,
     /// What tokens cost.
     pub prices: Arc<Prices>,
+    _counted: Counted,
+}
+
+/// Shows in a gauge as long as it lives.
+#[derive(Debug)]
+struct Counted(Gauge);
+
+impl Counted {
+    fn by(gauge: &Gauge) -> Counted {
+        gauge.increment(1.0);
+        Counted(gauge.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
 }
 
 impl Snapshot {
@@ -64,6 +83,7 @@ impl Snapshot {
             providers: Arc::new(providers),
             identity,
             prices: Arc::new(Prices::new(config.prices.clone())),
+            _counted: Counted::by(&shared.metrics.config.live),
         })
     }
 
@@ -163,6 +183,11 @@ impl Providers {
     /// The instance at `index` of the registry.
     pub fn upstream(&self, index: usize) -> Option<&Upstream> {
         self.upstreams.get(index).map(Arc::as_ref)
+    }
+
+    /// The instance that claims `host`, on whatever port.
+    pub fn of_host(&self, host: &str) -> Option<&Upstream> {
+        self.upstreams().find(|upstream| upstream.claims(host))
     }
 
     /// Every instance.

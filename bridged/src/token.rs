@@ -217,16 +217,19 @@ impl Tokens {
     }
 
     /// The live token with this text. A token made a moment ago by another process is found too.
-    pub async fn find(&self, token: &str, now: Micros) -> Option<Arc<TokenRecord>> {
+    ///
+    /// # Errors
+    /// It is not known here, and the store cannot be asked.
+    pub async fn find(&self, token: &str, now: Micros) -> Result<Option<Arc<TokenRecord>>, StoreError> {
         if !token.starts_with(PREFIX) {
-            return None;
+            return Ok(None);
         }
         let hash = hash(token);
         if let Some(record) = self.look_up(&hash) {
-            return record.use_at(now).then_some(record);
+            return Ok(record.use_at(now).then_some(record));
         }
-        self.refresh().await;
-        self.look_up(&hash).filter(|record| record.use_at(now))
+        self.read_again().await?;
+        Ok(self.look_up(&hash).filter(|record| record.use_at(now)))
     }
 
     /// Whether the token with this hash is good at `now`, as far as is known without asking the store.
@@ -253,20 +256,21 @@ impl Tokens {
 
     /// Reads the tokens again if the store says that they changed.
     pub async fn refresh(&self) {
-        let outcome = async {
-            if self.store.token_version().await? != self.known.load().version {
-                let old = self.known.load_full();
-                self.known
-                    .store(Arc::new(Known::read(&self.store, Some(&old)).await?));
-            }
-            Ok::<_, StoreError>(())
-        };
-        if let Err(error) = outcome.await {
+        if let Err(error) = self.read_again().await {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 "tokens could not be read again"
             );
         }
+    }
+
+    async fn read_again(&self) -> Result<(), StoreError> {
+        if self.store.token_version().await? != self.known.load().version {
+            let old = self.known.load_full();
+            let new = Known::read(&self.store, Some(&old)).await?;
+            self.known.store(Arc::new(new));
+        }
+        Ok(())
     }
 
     fn look_up(&self, hash: &TokenHash) -> Option<Arc<TokenRecord>> {

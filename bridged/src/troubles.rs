@@ -13,6 +13,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::clock::Micros;
+use crate::secret::scrubbed;
 
 /// How many troubles are kept.
 const KEPT: usize = 128;
@@ -79,7 +80,8 @@ pub struct Troubles {
 impl Troubles {
     /// Notes that `peer`, on its way to `host`, showed `sign`.
     pub fn note(&self, now: Micros, peer: IpAddr, host: &str, sign: &'static Sign) {
-        let host = host.get(..HOST_LIMIT).unwrap_or(host);
+        // Whoever writes a proxy's URL wrongly may have a token where the host should be.
+        let host = &*scrubbed(host.get(..HOST_LIMIT).unwrap_or(host));
         let mut recent = self.recent();
         let known = recent
             .iter()

@@ -36,6 +36,8 @@ pub struct ErrorFacts<'a> {
     pub message: &'a str,
     /// The gateway's id of the request.
     pub request_id: &'a str,
+    /// Seconds after which asking again may help. Replies with a head say it there.
+    pub retry_after: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -150,6 +152,7 @@ mod tests {
             code: "model_not_allowed",
             message: "No \"gpt\"\nfor you",
             request_id: "req_1",
+            retry_after: None,
         }
     }
 

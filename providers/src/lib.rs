@@ -10,11 +10,13 @@
 //! golden cases under `tests/golden`.
 
 pub mod api;
+pub mod claims;
 pub mod client;
 pub mod edit;
 pub mod encoding;
 pub mod error;
 pub mod estimate;
+pub mod glob;
 pub mod inspect;
 pub mod instance;
 mod json;
@@ -33,11 +35,13 @@ pub mod throttle;
 pub mod usage_chunk;
 
 pub use api::{Api, Endpoint};
+pub use claims::{Claims, claims};
 pub use client::{Client, detect};
 pub use edit::{BodyEdit, include_usage};
 pub use encoding::{DecodeError, StreamDecoder, decode_body};
 pub use error::{ErrorFacts, ErrorShape, error_body, error_frame};
 pub use estimate::text_length;
+pub use glob::Glob;
 pub use inspect::{InspectProblem, Inspection, Limits, ToolResult, inspect};
 pub use instance::{
     BaseUrl, BaseUrlError, HostClaim, HostClaimError, Instance, ProviderName, ProviderNameError, Scheme,

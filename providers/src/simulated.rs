@@ -152,6 +152,7 @@ fn refuse(api: Api, request_id: &str) -> SimulatedReply {
         code: "invalid_json",
         message,
         request_id,
+        retry_after: None,
     };
     let body = error_body(ErrorShape::of(Endpoint::Bridged(api)), &facts);
     SimulatedReply {

@@ -5,6 +5,7 @@
 //! it. What calls ask and replies say is for [`crate::inspect()`] and [`crate::Tap`].
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use crate::error::{ErrorFacts, ErrorShape, error_frame};
 use crate::json::{Cursor, Json};
@@ -62,6 +63,8 @@ pub struct ServerEvent<'a> {
     pub response_id: Option<Cow<'a, str>>,
     /// The status of an error.
     pub status: Option<u16>,
+    /// The wait that an error asks for, in the `headers` that some providers put beside it.
+    pub retry_after: Option<Duration>,
 }
 
 /// Reads a client's message.
@@ -98,6 +101,7 @@ pub fn server_event(message: &[u8]) -> ServerEvent<'_> {
         lane: None,
         response_id: None,
         status: None,
+        retry_after: None,
     };
     Cursor::new(message).object(|cursor, key| match key {
         b"type" => {
@@ -115,15 +119,33 @@ pub fn server_event(message: &[u8]) -> ServerEvent<'_> {
             let number = cursor.value().and_then(Json::number);
             event.status = number.and_then(|number| u16::try_from(number).ok());
         }
+        b"headers" => event.retry_after = cursor.value().and_then(retry_after),
         _ => {}
     });
     event
+}
+
+/// The wait that headers in a message ask for, in seconds or milliseconds, as text or number.
+fn retry_after(headers: Json<'_>) -> Option<Duration> {
+    let amount = |json: Json<'_>| match json.text() {
+        Some(text) => text.trim().parse().ok(),
+        None => json.number(),
+    };
+    let [millis, seconds] = headers.members(["retry-after-ms", "retry-after"]);
+    let millis = millis.and_then(amount).map(Duration::from_millis);
+    millis.or_else(|| seconds.and_then(amount).map(Duration::from_secs))
 }
 
 /// The text of an error event for a call that goes no further, in the lane of that call.
 #[must_use]
 pub fn error_event(shape: ErrorShape, facts: &ErrorFacts<'_>, lane: Option<&str>) -> Vec<u8> {
     let mut frame = error_frame(shape, facts);
+    if let Some(wait) = facts.retry_after
+        && frame.pop().is_some()
+    {
+        // Where a provider would put it whose message stands for a reply with a head.
+        frame.extend_from_slice(format!(r#","headers":{{"retry-after":"{wait}"}}}}"#).as_bytes());
+    }
     if let Some(name) = lane.and_then(|lane| serde_json::to_vec(lane).ok())
         && frame.pop().is_some()
     {
@@ -237,6 +259,7 @@ mod tests {
             code: "c",
             message: "m",
             request_id: "r",
+            retry_after: None,
         };
         let error = json!({"message": "m", "type": "invalid_request_error", "param": null, "code": "c"});
         for (lane, want) in [
@@ -248,6 +271,30 @@ mod tests {
         ] {
             let frame = error_event(ErrorShape::OpenAi, &facts, lane);
             assert_eq!(serde_json::from_slice::<Value>(&frame).unwrap(), want);
+        }
+        let facts = ErrorFacts {
+            retry_after: Some(7),
+            ..facts
+        };
+        let frame = error_event(ErrorShape::OpenAi, &facts, Some("s"));
+        let frame: Value = serde_json::from_slice(&frame).unwrap();
+        assert_eq!(frame["headers"], json!({"retry-after": "7"}));
+        assert_eq!((&frame["error"], &frame["stream_id"]), (&error, &json!("s")));
+    }
+
+    #[test]
+    fn the_wait_beside_an_error_is_read() {
+        for (headers, want) in [
+            (r#"{"retry-after":"12"}"#, Some(12_000)),
+            (r#"{"retry-after":3}"#, Some(3_000)),
+            (r#"{"retry-after":"9","retry-after-ms":"1500"}"#, Some(1_500)),
+            (r#"{"retry-after":"soon"}"#, None),
+            (r#"{}"#, None),
+            ("7", None),
+        ] {
+            let message = format!(r#"{{"type":"error","status":503,"headers":{headers}}}"#);
+            let wait = server_event(message.as_bytes()).retry_after;
+            assert_eq!(wait, want.map(Duration::from_millis), "{headers}");
         }
     }
 

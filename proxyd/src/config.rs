@@ -146,6 +146,19 @@ pub struct Config {
     pub name_constraints: bool,
 }
 
+impl Config {
+    /// The keys whose values differ in `other` and cannot change while the process runs.
+    pub fn fixed_keys(&self, other: &Config) -> Vec<&'static str> {
+        let address = |config: &Config| config.tls.as_ref().map(|tls| tls.listen);
+        let keys = [
+            ("proxy.listen", self.listen != other.listen),
+            ("proxy.tls.listen", address(self) != address(other)),
+        ];
+        let changed = keys.into_iter().filter(|(_, differs)| *differs);
+        changed.map(|(key, _)| key).collect()
+    }
+}
+
 /// The listener with TLS.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TlsConfig {

@@ -10,6 +10,7 @@ use crate::guard::Guard;
 use crate::listeners::Listeners;
 use crate::proxy::Proxy;
 use crate::refusal::Refusal;
+use crate::rules::Rules;
 use crate::wire::Wire;
 
 /// Deadline for look-up and connection together.
@@ -18,16 +19,16 @@ const DIAL: Duration = Duration::from_secs(10);
 const ATTEMPT: Duration = Duration::from_secs(3);
 
 /// A connection to the target for bytes of any kind.
-pub(crate) async fn reach(proxy: &Proxy, target: &Authority) -> Result<Wire, Refusal> {
-    match proxy.chain_for(target)? {
+pub(crate) async fn reach(proxy: &Proxy, rules: &Rules, target: &Authority) -> Result<Wire, Refusal> {
+    match rules.chain_for(target, &proxy.listeners)? {
         Some(chain) => Box::pin(chain.tunnel(proxy, target)).await,
-        None => direct(proxy, target).await.map(Wire::from),
+        None => direct(proxy, rules, target).await.map(Wire::from),
     }
 }
 
 /// Connects to the target itself; the guard judges each address before it is dialled.
-pub(crate) async fn direct(proxy: &Proxy, target: &Authority) -> Result<TcpStream, Refusal> {
-    let guarded = connect(Some(&proxy.config.guard), &proxy.listeners, target);
+pub(crate) async fn direct(proxy: &Proxy, rules: &Rules, target: &Authority) -> Result<TcpStream, Refusal> {
+    let guarded = connect(Some(&rules.config.guard), &proxy.listeners, target);
     tokio::time::timeout(DIAL, guarded)
         .await
         .unwrap_or(Err(Refusal::Slow))

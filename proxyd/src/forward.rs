@@ -6,6 +6,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bridged::activity::Activity;
 use bridged::headers;
@@ -21,30 +22,31 @@ use crate::policy;
 use crate::proxy::Proxy;
 use crate::refusal::Refusal;
 use crate::reply::{EndOnDrop, Forwarded, Reply};
+use crate::rules::Rules;
 use crate::upstream_proxy::{Chain, ChainError};
 use crate::watched::Watched;
 use crate::wire::Wire;
 
 /// Forwards a request.
 pub(crate) async fn forward(
-    proxy: &Arc<Proxy>,
+    (proxy, rules): (&Arc<Proxy>, &Rules),
     request: Request<Incoming>,
     peer: IpAddr,
 ) -> Result<Response<Reply>, Refusal> {
     let target = target(request.uri())?;
     check_coding(&request)?;
-    let caller = policy::judge_clear(proxy, &target, request.headers(), peer).await?;
-    let slot = proxy.slots.take(caller)?;
-    let chain = proxy.chain_for(&target)?;
+    let caller = policy::judge_clear((proxy, rules), &target, request.headers(), peer).await?;
+    let slot = proxy.slots.take(caller, rules.most_tunnels())?;
+    let chain = rules.chain_for(&target, &proxy.listeners)?;
     let wire = match chain {
         Some(chain) => chain.open(proxy).await?,
-        None => Wire::from(dial::direct(proxy, &target).await?),
+        None => Wire::from(dial::direct(proxy, rules, &target).await?),
     };
     proxy.metrics.forwarded.increment(1);
     let mut request = request;
-    proxy.app.snapshot().identity.strip(request.headers_mut());
+    rules.snapshot.identity.strip(request.headers_mut());
     let request = outgoing(request, &target, chain);
-    let (response, connection) = exchange(proxy, wire, request).await?;
+    let (response, connection) = exchange(proxy, wire, request, rules.config.tunnel_idle).await?;
     if chain.is_some() && response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
         return Err(ChainError::Credentials.into());
     }
@@ -109,6 +111,7 @@ async fn exchange(
     proxy: &Arc<Proxy>,
     wire: Wire,
     request: Request<Incoming>,
+    idle: Duration,
 ) -> Result<(Response<Incoming>, EndOnDrop), Refusal> {
     let wire = Watched::new(wire, &proxy.metrics);
     let activity = wire.activity();
@@ -116,7 +119,6 @@ async fn exchange(
         .preserve_header_case(true)
         .handshake(TokioIo::new(wire));
     let (mut sender, connection) = handshake.await.map_err(Refusal::Broken)?;
-    let idle = proxy.config.tunnel_idle;
     let driver = drive(connection, activity.clone(), idle);
     let connection = EndOnDrop::from(proxy.app.tracker.spawn(driver));
     match sender.send_request(request).await {
@@ -126,11 +128,7 @@ async fn exchange(
     }
 }
 
-async fn drive(
-    connection: impl Future<Output = hyper::Result<()>>,
-    activity: Arc<Activity>,
-    idle: std::time::Duration,
-) {
+async fn drive(connection: impl Future<Output = hyper::Result<()>>, activity: Arc<Activity>, idle: Duration) {
     tokio::select! {
         ended = connection => {
             if let Err(error) = ended {

@@ -23,7 +23,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, OwnedSemaphorePermit};
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::authority::{Authority, AuthorityError};
@@ -31,7 +31,8 @@ use crate::policy::{self, Pass};
 use crate::proxy::Proxy;
 use crate::refusal::Refusal;
 use crate::reply::Reply;
-use crate::slots::Caller;
+use crate::rules::Rules;
+use crate::slots::{Caller, Place};
 use crate::wire::Wire;
 use crate::{dial, forward, intercept, page, tls, troubles, tunnel};
 
@@ -48,12 +49,13 @@ pub(crate) struct Door {
     /// Whether the port speaks TLS.
     pub(crate) tls: bool,
     /// Its place among `max-connections`, free when the last tunnel over it has ended.
-    pub(crate) _place: Arc<OwnedSemaphorePermit>,
+    pub(crate) _place: Arc<Place>,
 }
 
 /// Serves one connection to the plain port.
 pub(crate) async fn serve(proxy: Arc<Proxy>, tcp: TcpStream, door: Door) {
-    let opening = tokio::time::timeout(proxy.config.head_timeout, serve::opening(tcp));
+    let limit = proxy.rules().config.head_timeout;
+    let opening = tokio::time::timeout(limit, serve::opening(tcp));
     let opened = tokio::select! {
         opened = opening => opened,
         // Nothing is in flight yet.
@@ -99,7 +101,7 @@ async fn speak_http1<IO>(proxy: Arc<Proxy>, io: Prefixed<IO>, line: Line, door: 
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (head, stopping) = (proxy.config.head_timeout, proxy.app.stopping.clone());
+    let (head, stopping) = (proxy.rules().config.head_timeout, proxy.app.stopping.clone());
     let io = Guarded::proxy_http1(io, proxy.app.metrics.wire.clone(), line.clone(), head);
     let service = service_fn(move |request| served(&proxy, request, &line, &door));
     let mut settings = serve::http1();
@@ -119,8 +121,10 @@ async fn speak_http2<IO>(proxy: Arc<Proxy>, io: Prefixed<IO>, line: Line, door: 
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (config, stopping) = (&proxy.config, proxy.app.stopping.clone());
-    let (head, idle, begun) = (config.head_timeout, config.client_idle, Arc::new(Notify::new()));
+    let (rules, stopping) = (proxy.rules(), proxy.app.stopping.clone());
+    let (head, idle) = (rules.config.head_timeout, rules.config.client_idle);
+    drop(rules);
+    let begun = Arc::new(Notify::new());
     let io = Guarded::http2(io, proxy.app.metrics.wire.clone(), line.clone());
     let (begin, uses) = (begun.clone(), line.clone());
     let service = service_fn(move |request| {
@@ -179,9 +183,10 @@ fn http2() -> http2::Builder<TokioExecutor> {
 async fn answer(proxy: &Arc<Proxy>, request: Request<Incoming>, door: Door) -> Response<Reply> {
     let (peer, version, method) = (door.peer, request.version(), request.method().clone());
     let host = request.uri().host().map(str::to_owned);
+    let rules = proxy.rules();
     let served = match Form::of(&request, &door) {
-        Form::Connect => Box::pin(connect(proxy, request, door)).await,
-        Form::Absolute => Box::pin(forward::forward(proxy, request, peer.ip())).await,
+        Form::Connect => Box::pin(connect((proxy, &rules), request, door)).await,
+        Form::Absolute => Box::pin(forward::forward((proxy, &rules), request, peer.ip())).await,
         Form::Origin => return page::answer(proxy, &request, &door),
         Form::Authority => Err(Refusal::Target(AuthorityError::Host)),
     };
@@ -226,14 +231,14 @@ impl Form {
 }
 
 async fn connect(
-    proxy: &Arc<Proxy>,
+    (proxy, rules): (&Arc<Proxy>, &Rules),
     request: Request<Incoming>,
     door: Door,
 ) -> Result<Response<Reply>, Refusal> {
     let target = connect_target(&request)?;
-    match policy::judge(proxy, &target, request.headers(), door.peer.ip()).await? {
+    match policy::judge((proxy, rules), &target, request.headers(), door.peer.ip()).await? {
         Pass::Intercept(identity) => Ok(start_interception(proxy, request, target, identity, door)),
-        Pass::Carry(caller) => start_tunnel(proxy, request, &target, caller, door).await,
+        Pass::Carry(caller) => start_tunnel((proxy, rules), request, &target, caller, door).await,
     }
 }
 
@@ -281,21 +286,21 @@ fn start_interception(
 }
 
 async fn start_tunnel(
-    proxy: &Arc<Proxy>,
+    (proxy, rules): (&Arc<Proxy>, &Rules),
     mut request: Request<Incoming>,
     target: &Authority,
     caller: Caller,
     door: Door,
 ) -> Result<Response<Reply>, Refusal> {
-    let slot = proxy.slots.take(caller)?;
+    let slot = proxy.slots.take(caller, rules.most_tunnels())?;
     // Dialled before the 200, so that the client learns what went wrong.
-    let upstream = dial::reach(proxy, target).await?;
+    let upstream = dial::reach(proxy, rules, target).await?;
     proxy.metrics.tunnelled.increment(1);
     proxy.reached(door.peer.ip(), &target.host);
-    let (shared, switch) = (proxy.clone(), taken_over(&mut request));
+    let (shared, switch, idle) = (proxy.clone(), taken_over(&mut request), rules.config.tunnel_idle);
     proxy.app.tracker.spawn(async move {
         if let Some(client) = upgraded(request).await {
-            tunnel::carry(&shared, client, upstream).await;
+            tunnel::carry(&shared, client, upstream, idle).await;
         }
         drop((slot, switch, door));
     });

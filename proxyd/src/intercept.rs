@@ -56,7 +56,7 @@ pub(crate) async fn serve(proxy: Arc<Proxy>, client: Client, connection: Connect
     };
     let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let connection = Arc::new(connection);
-    let (app, idle) = (proxy.app.clone(), proxy.config.client_idle);
+    let (app, idle) = (proxy.app.clone(), proxy.rules().config.client_idle);
     let opened = (proxy.clone(), connection.clone());
     let service = move |request| {
         let (proxy, connection) = (proxy.clone(), connection.clone());

@@ -22,6 +22,7 @@ mod policy;
 mod proxy;
 mod refusal;
 mod reply;
+mod rules;
 mod slots;
 mod tls;
 mod troubles;
@@ -32,3 +33,4 @@ mod wire;
 
 pub use listeners::Listeners;
 pub use proxy::{Proxy, ProxyError};
+pub use rules::Prepared;

@@ -25,7 +25,7 @@ pub(crate) fn answer<B>(proxy: &Proxy, request: &Request<B>, door: &Door) -> Res
         return response;
     }
     let ok = |kind, bytes: Vec<u8>| Reply::text(StatusCode::OK, kind, bytes);
-    let authority = proxy.authority();
+    let authority = proxy.rules().authority.clone();
     match request.uri().path() {
         "/" if wants_html(request.headers()) => {
             ok("text/html; charset=utf-8", html(&authority.fingerprint()).into())

@@ -1,7 +1,6 @@
 //! A running proxy: what its connections share, and its listener.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::num::NonZeroUsize;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,25 +8,19 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use bridged::app::App;
 use bridged::serve;
-use certs::{Authority, LeafCache, LeafName, Lookup};
+use bridged::snapshot::Snapshot;
+use certs::{Authority, LeafName, Lookup};
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 
-use crate::authority;
 use crate::config::Config;
 use crate::front::{self, Door};
 use crate::listeners::Listeners;
 use crate::metrics::Metrics;
-use crate::refusal::Refusal;
-use crate::slots::Slots;
-use crate::tls::Certificate;
-use crate::upstream_proxy::{self, Chain};
-
-/// Hosts whose certificates are kept: the claimed hosts are a few dozen.
-const LEAVES: NonZeroUsize = NonZeroUsize::new(1_024).expect("not zero");
+use crate::rules::{Prepared, Rules};
+use crate::slots::{Places, Slots};
 
 /// Why a proxy cannot serve.
 #[derive(Debug, thiserror::Error)]
@@ -67,15 +60,11 @@ const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/pla
 #[derive(Debug)]
 pub struct Proxy {
     pub(crate) app: Arc<App>,
-    pub(crate) config: Config,
     pub(crate) metrics: Metrics,
     pub(crate) listeners: Listeners,
     pub(crate) slots: Arc<Slots>,
-    pub(crate) door_certificate: Option<Certificate>,
-    places: Arc<Semaphore>,
-    chain: Option<Chain>,
-    authority: ArcSwap<Authority>,
-    leaves: LeafCache<Arc<ServerConfig>>,
+    places: Arc<Places>,
+    rules: ArcSwap<Rules>,
     crypto: Arc<CryptoProvider>,
 }
 
@@ -92,29 +81,38 @@ impl Proxy {
     ) -> Result<Arc<Proxy>, ProxyError> {
         let metrics = app.metrics.resolve(Metrics::new);
         let crypto = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let make = |chain, key| server_config(&crypto, chain, key);
-        let tls = config.tls.as_ref();
+        let rules = Prepared::new(config, authority, &crypto)?.after(None, app.snapshot());
         let proxy = Arc::new(Proxy {
             app,
             metrics,
             listeners,
-            slots: Slots::new(config.max_tunnels, config.max_tunnels_per_user),
-            places: Arc::new(Semaphore::new(config.max_connections.min(Semaphore::MAX_PERMITS))),
-            chain: config.upstream_proxy.clone().map(Chain::new).transpose()?,
-            door_certificate: tls.map(|tls| Certificate::load(tls, make)).transpose()?,
-            config,
-            authority: ArcSwap::from_pointee(authority),
-            leaves: LeafCache::new(LEAVES),
+            slots: Arc::default(),
+            places: Arc::default(),
+            rules: ArcSwap::from_pointee(rules),
             crypto,
         });
         proxy.app.tracker.spawn(proxy.clone().watch_expiry());
         Ok(proxy)
     }
 
-    /// Signs with `authority` from now on. Open connections keep their certificates.
-    pub fn replace_authority(&self, authority: Authority) {
-        self.authority.store(Arc::new(authority));
-        self.leaves.clear();
+    /// The rules as they are now.
+    pub(crate) fn rules(&self) -> Arc<Rules> {
+        self.rules.load_full()
+    }
+
+    /// Checks whole what [`Proxy::switch_to`] can take.
+    ///
+    /// # Errors
+    /// As for [`Proxy::new`]; nothing has changed.
+    pub fn prepare(&self, config: Config, authority: Authority) -> Result<Prepared, ProxyError> {
+        Prepared::new(config, authority, &self.crypto)
+    }
+
+    /// Goes by `prepared` from now on, together with `snapshot`, by which the bridge goes. Open connections keep
+    /// their certificates, open tunnels their ways and deadlines.
+    pub fn switch_to(&self, prepared: Prepared, snapshot: Arc<Snapshot>) {
+        let rules = prepared.after(Some(&self.rules.load()), snapshot);
+        self.rules.store(Arc::new(rules));
         self.publish_expiry();
     }
 
@@ -130,11 +128,8 @@ impl Proxy {
     }
 
     fn publish_expiry(&self) {
-        let left = self
-            .authority
-            .load()
-            .not_after()
-            .duration_since(self.app.clock.now());
+        let until = self.rules.load().authority.not_after();
+        let left = until.duration_since(self.app.clock.now());
         self.metrics.ca_expiry.set(left.unwrap_or_default().as_secs_f64());
     }
 
@@ -169,7 +164,7 @@ impl Proxy {
     }
 
     fn admit(&self, tcp: &TcpStream, peer: SocketAddr, tls: bool) -> Option<Door> {
-        let Ok(place) = self.places.clone().try_acquire_owned() else {
+        let Some(place) = self.places.take(self.rules.load().config.max_connections) else {
             self.app.metrics.refused("too_many_connections");
             return None;
         };
@@ -181,36 +176,11 @@ impl Proxy {
         })
     }
 
-    /// The CA.
-    pub(crate) fn authority(&self) -> Arc<Authority> {
-        self.authority.load_full()
-    }
-
-    /// The organisation's proxy, if `target` is reached through it.
-    ///
-    /// # Errors
-    /// `target` is an address that is not allowed. Names are for the organisation's proxy to look up and judge.
-    pub(crate) fn chain_for(&self, target: &authority::Authority) -> Result<Option<&Chain>, Refusal> {
-        let chained = |chain: &&Chain| !chain.settings().exempt.contains(target);
-        let Some(chain) = self.chain.as_ref().filter(chained) else {
-            return Ok(None);
-        };
-        let loopback =
-            || upstream_proxy::is_localhost(&target.host).then_some(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        match target.address.or_else(loopback) {
-            Some(address) if self.listeners.contain((address, target.port.get()).into()) => {
-                Err(Refusal::Loop)
-            }
-            Some(address) if !self.config.guard.allows(address) => Err(Refusal::Address),
-            _ => Ok(Some(chain)),
-        }
-    }
-
     /// The TLS settings for `host`, with a certificate of its own.
     pub(crate) fn tls_for(&self, host: &LeafName) -> Result<Arc<ServerConfig>, ProxyError> {
-        let now = self.app.clock.now();
-        let (config, found) = self.leaves.get_or_issue(host, now, || {
-            let leaf = self.authority.load().issue(host, now)?;
+        let (rules, now) = (self.rules.load(), self.app.clock.now());
+        let (config, found) = rules.leaves.get_or_issue(host, now, || {
+            let leaf = rules.authority.issue(host, now)?;
             let renew_at = leaf.renew_at;
             let config = server_config(&self.crypto, leaf.chain, leaf.key)?;
             Ok::<_, ProxyError>((Arc::new(config), renew_at))
@@ -223,7 +193,7 @@ impl Proxy {
     }
 }
 
-fn server_config(
+pub(crate) fn server_config(
     crypto: &Arc<CryptoProvider>,
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,

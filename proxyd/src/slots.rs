@@ -1,8 +1,10 @@
-//! How many tunnels may be open: in all, and for one caller, so that one runaway client does not take the
-//! places of everyone else.
+//! How many connections may be open, and how many tunnels: in all, and for one caller, so that one runaway client
+//! does not take the places of everyone else. The caps come with each question: they may change at any time, and what
+//! is open then stays open.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Whose tunnel it is.
@@ -25,11 +27,41 @@ pub(crate) enum SlotError {
     Caller,
 }
 
-/// The places for tunnels.
+/// The caps of tunnels.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Most {
+    /// `max-tunnels`.
+    pub(crate) all: usize,
+    /// `max-tunnels-per-user`.
+    pub(crate) of_one_caller: usize,
+}
+
+/// The places for connections.
+#[derive(Debug, Default)]
+pub(crate) struct Places(AtomicUsize);
+
+impl Places {
+    /// Takes one of `most` places, which is free again when the `Place` is dropped.
+    pub(crate) fn take(self: &Arc<Self>, most: usize) -> Option<Place> {
+        let more = |taken| (taken < most).then_some(taken + 1);
+        let taken = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        taken.is_ok().then(|| Place(self.clone()))
+    }
+}
+
+/// A connection's place.
 #[derive(Debug)]
+pub(crate) struct Place(Arc<Places>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The places for tunnels.
+#[derive(Debug, Default)]
 pub(crate) struct Slots {
-    most: usize,
-    most_per_caller: usize,
     taken: Mutex<Taken>,
 }
 
@@ -40,25 +72,17 @@ struct Taken {
 }
 
 impl Slots {
-    pub(crate) fn new(most: usize, most_per_caller: usize) -> Arc<Slots> {
-        Arc::new(Slots {
-            most,
-            most_per_caller,
-            taken: Mutex::default(),
-        })
-    }
-
     /// Takes a place, which is free again when the `Slot` is dropped.
     ///
     /// # Errors
     /// There is none.
-    pub(crate) fn take(self: &Arc<Self>, caller: Caller) -> Result<Slot, SlotError> {
+    pub(crate) fn take(self: &Arc<Self>, caller: Caller, most: Most) -> Result<Slot, SlotError> {
         let mut taken = self.taken();
-        if taken.all >= self.most {
+        if taken.all >= most.all {
             return Err(SlotError::All);
         }
         let own = taken.by_caller.get(&caller).copied().unwrap_or(0);
-        if own >= self.most_per_caller {
+        if own >= most.of_one_caller {
             return Err(SlotError::Caller);
         }
         taken.all += 1;
@@ -102,24 +126,46 @@ mod tests {
         Caller::User(Arc::from(name))
     }
 
+    const fn most(all: usize, of_one_caller: usize) -> Most {
+        Most { all, of_one_caller }
+    }
+
     #[test]
     fn one_caller_leaves_room_for_others() {
-        let slots = Slots::new(3, 2);
-        let first = slots.take(user("ann")).unwrap();
-        let _second = slots.take(user("ann")).unwrap();
-        assert_eq!(slots.take(user("ann")).unwrap_err(), SlotError::Caller);
-        let _other = slots.take(Caller::Address([192, 0, 2, 1].into())).unwrap();
-        assert_eq!(slots.take(user("bob")).unwrap_err(), SlotError::All);
+        let slots = Arc::new(Slots::default());
+        let take = |caller| slots.take(caller, most(3, 2));
+        let first = take(user("ann")).unwrap();
+        let _second = take(user("ann")).unwrap();
+        assert_eq!(take(user("ann")).unwrap_err(), SlotError::Caller);
+        let _other = take(Caller::Address([192, 0, 2, 1].into())).unwrap();
+        assert_eq!(take(user("bob")).unwrap_err(), SlotError::All);
         drop(first);
         assert_eq!(slots.taken().by_caller[&user("ann")], 1);
-        assert!(slots.take(user("ann")).is_ok());
+        assert!(take(user("ann")).is_ok());
     }
 
     #[test]
     fn callers_without_tunnels_are_forgotten() {
-        let slots = Slots::new(10, 10);
-        drop((slots.take(user("ann")).unwrap(), slots.take(user("ann")).unwrap()));
+        let slots = Arc::new(Slots::default());
+        let take = |caller| slots.take(caller, most(10, 10)).unwrap();
+        drop((take(user("ann")), take(user("ann"))));
         assert!(slots.taken().by_caller.is_empty());
         assert_eq!(slots.taken().all, 0);
+    }
+
+    #[test]
+    fn a_lower_cap_takes_no_place_away_and_gives_none() {
+        let (slots, places) = (Arc::new(Slots::default()), Arc::new(Places::default()));
+        let open: Vec<_> = (0..3)
+            .map(|_| slots.take(user("ann"), most(3, 3)).unwrap())
+            .collect();
+        assert_eq!(slots.take(user("bob"), most(2, 2)).unwrap_err(), SlotError::All);
+        drop(open);
+        assert!(slots.take(user("bob"), most(2, 2)).is_ok());
+
+        let mut open: Vec<_> = (0..3).map(|_| places.take(3).unwrap()).collect();
+        assert!(places.take(2).is_none() && places.take(3).is_none());
+        open.truncate(1);
+        assert!(places.take(2).is_some());
     }
 }

@@ -72,7 +72,8 @@ impl Certificate {
 
 /// Performs the handshake within `head-timeout`.
 pub(crate) async fn accept(proxy: &Proxy, tcp: TcpStream) -> Option<(TlsStream<TcpStream>, Protocol)> {
-    let accepted = tokio::time::timeout(proxy.config.head_timeout, handshake(proxy, tcp)).await;
+    let limit = proxy.rules().config.head_timeout;
+    let accepted = tokio::time::timeout(limit, handshake(proxy, tcp)).await;
     let metrics = &proxy.metrics;
     let Ok(accepted) = accepted else {
         metrics.handshakes_slow.increment(1);
@@ -98,7 +99,7 @@ async fn handshake(proxy: &Proxy, tcp: TcpStream) -> Option<TlsStream<TcpStream>
     let noted = |error| proxy.trouble(peer, "", troubles::of_handshake(&error));
     let start = LazyConfigAcceptor::new(Acceptor::default(), tcp).await;
     let start = start.map_err(noted).ok()?;
-    let certificate = proxy.door_certificate.as_ref()?;
+    let certificate = proxy.rules().door_certificate.clone()?;
     let config = certificate.config(proxy, &start.client_hello(), local)?;
     let stream = start.into_stream(config).await;
     stream.map_err(noted).ok().map(TlsStream::from)

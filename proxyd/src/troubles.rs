@@ -18,7 +18,9 @@ impl Proxy {
     /// Remembers that `peer`, on its way to `host`, showed `sign`.
     pub(crate) fn trouble(&self, peer: IpAddr, host: &str, sign: &'static Sign) {
         let app = &self.app;
-        app.metrics.trouble(sign.reason);
+        let providers = app.providers();
+        let provider = providers.of_host(host).map(|upstream| &*upstream.name);
+        app.metrics.trouble(provider, sign.reason);
         app.troubles
             .note(app.clock.micros(), peer.to_canonical(), host, sign);
     }

@@ -2,6 +2,8 @@
 //!
 //! Nothing is read into: a server may speak first, and one direction may end before the other (half-close).
 
+use std::time::Duration;
+
 use bridged::copy;
 
 use crate::front::Client;
@@ -9,8 +11,8 @@ use crate::proxy::Proxy;
 use crate::watched::Watched;
 use crate::wire::Wire;
 
-/// Carries bytes both ways until both sides have ended, or nothing has moved for the idle limit.
-pub(crate) async fn carry(proxy: &Proxy, mut client: Client, upstream: Wire) {
+/// Carries bytes both ways until both sides have ended, or nothing has moved for `idle`.
+pub(crate) async fn carry(proxy: &Proxy, mut client: Client, upstream: Wire, idle: Duration) {
     let metrics = &proxy.metrics;
     let mut upstream = Watched::new(upstream, metrics);
     let activity = upstream.activity();
@@ -21,7 +23,7 @@ pub(crate) async fn carry(proxy: &Proxy, mut client: Client, upstream: Wire) {
                 tracing::debug!(error = &error as &dyn std::error::Error, "a tunnel broke");
             }
         }
-        () = activity.silent_for(proxy.config.tunnel_idle) => tracing::debug!("a tunnel fell silent"),
+        () = activity.silent_for(idle) => tracing::debug!("a tunnel fell silent"),
         () = proxy.app.stopping.cancelled() => {}
     }
     metrics.tunnels_open.decrement(1.0);

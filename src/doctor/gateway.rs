@@ -17,28 +17,30 @@ use crate::probe::{self, ConnectError};
 
 /// A gateway runs and takes requests.
 pub(super) async fn runs(subject: &Subject) -> Vec<Finding> {
-    let Some(running) = &subject.running else {
+    if let Some((running, error)) = &subject.hangs {
+        let (pid, address) = (running.pid, running.metrics);
+        return vec![Finding::wrong(
+            format!("process {pid} does not answer on {address}: {error}"),
+            format!("look into its log; if it hangs, end it (kill {pid}) and start it again"),
+        )];
+    }
+    let (Some(running), Some(readiness)) = (&subject.running, &subject.readiness) else {
         return vec![does_not_run(subject).await];
     };
-    let proxy = running.proxy;
+    let (pid, proxy) = (running.pid, running.proxy);
     let log = "look into its log, or start it again";
-    vec![match probe::get(running.metrics, "/readyz", None).await {
-        Ok(answer) if answer.status == 200 => match TcpStream::connect(proxy).await {
-            Ok(_) => Finding::fine(format!("process {} listens on {proxy}", running.pid)),
-            Err(error) => Finding::wrong(format!("its proxy port {proxy} cannot be reached: {error}"), log),
-        },
-        Ok(answer) => {
-            let says = String::from_utf8_lossy(&answer.body).trim().to_owned();
-            Finding::wrong(format!("process {} is not ready: {says}", running.pid), log)
-        }
-        Err(error) => Finding::wrong(
-            format!(
-                "process {} does not answer on {}: {error}",
-                running.pid, running.metrics
-            ),
-            log,
-        ),
-    }]
+    let says = String::from_utf8_lossy(&readiness.body).trim().to_owned();
+    if readiness.status != 200 {
+        return vec![Finding::wrong(format!("process {pid} is not ready: {says}"), log)];
+    }
+    let mut findings = vec![match probe::within(TcpStream::connect(proxy)).await {
+        Ok(_) => Finding::fine(format!("process {pid} listens on {proxy}")),
+        Err(error) => Finding::wrong(format!("its proxy port {proxy} cannot be reached: {error}"), log),
+    }];
+    // It serves, and something is amiss.
+    let reasons = says.lines().filter(|line| line.starts_with("degraded: "));
+    findings.extend(reasons.map(Finding::hint));
+    findings
 }
 
 async fn does_not_run(subject: &Subject) -> Finding {

@@ -1,6 +1,7 @@
 //! What is looked at: one gateway as one client sees it.
 
 use std::collections::HashMap;
+use std::io;
 use std::time::SystemTime;
 
 use bridged::clock::Clock;
@@ -11,6 +12,7 @@ use crate::clients::Client;
 use crate::clients::place::Place;
 use crate::config::{self, Config};
 use crate::failure::Failure;
+use crate::probe::{self, Answer};
 use crate::running::{self, Running};
 
 /// A gateway and its client.
@@ -18,8 +20,12 @@ use crate::running::{self, Running};
 pub(super) struct Subject {
     pub(super) config: Config,
     pub(super) place: Place,
-    /// The gateway, if one holds the data folder.
+    /// The gateway, if one holds the data folder and answers.
     pub(super) running: Option<Running>,
+    /// The gateway, if one holds the data folder and does not answer: it is asked no more.
+    pub(super) hangs: Option<(Running, io::Error)>,
+    /// What the gateway says of itself.
+    pub(super) readiness: Option<Answer>,
     /// The client that was asked about.
     pub(super) client: Option<&'static Client>,
     pub(super) now: SystemTime,
@@ -34,7 +40,13 @@ impl Subject {
     pub(super) async fn look(globals: &Globals, client: Option<&'static Client>) -> Result<Subject, Failure> {
         let config = config::load(globals)?;
         let place = crate::env::place(&config);
-        let running = running::addresses(&config.data_dir);
+        let (running, readiness, hangs) = match running::addresses(&config.data_dir) {
+            None => (None, None, None),
+            Some(running) => match probe::get(running.metrics, "/readyz", None).await {
+                Ok(answer) => (Some(running), Some(answer), None),
+                Err(error) => (None, None, Some((running, error))),
+            },
+        };
         let token = std::fs::read_to_string(&place.token).ok();
         let token = token.map(|token| token.trim().to_owned());
         let troubles = match (&running, &token) {
@@ -51,6 +63,8 @@ impl Subject {
                 .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
                 .collect(),
             running,
+            hangs,
+            readiness,
             config,
         })
     }

@@ -19,6 +19,8 @@ use tokio_rustls::TlsAcceptor;
 pub(crate) enum Answer {
     /// Connects to this address. The first bytes from there are sent in one piece with the head.
     Tunnel(SocketAddr),
+    /// Connects to this address, where the client speaks first.
+    Carry(SocketAddr),
     /// Says this, then closes.
     Say(&'static str),
     /// Says nothing.
@@ -115,6 +117,12 @@ where
             let mut first = b"HTTP/1.1 200 Connection established\r\nVia: 1.1 corporate\r\n\r\n".to_vec();
             far.read_buf(&mut first).await.unwrap();
             io.write_all(&first).await.unwrap();
+            io.flush().await.unwrap();
+            let _ = tokio::io::copy_bidirectional(&mut io, &mut far).await;
+        }
+        Answer::Carry(address) => {
+            let mut far = TcpStream::connect(address).await.unwrap();
+            io.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
             io.flush().await.unwrap();
             let _ = tokio::io::copy_bidirectional(&mut io, &mut far).await;
         }

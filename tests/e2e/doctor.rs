@@ -1,5 +1,7 @@
 //! `causeway doctor`: each thing that it can find is broken once, and it must name that thing and a cure.
 
+mod astray;
+
 use std::fs;
 use std::net::TcpListener;
 
@@ -8,6 +10,7 @@ use serde_json::Value;
 use crate::clients;
 use crate::fake::{FakeProvider, Offers, Reply};
 use crate::harness::{Gateway, Settings, eventually};
+use crate::raw::RawProvider;
 
 /// Variables of the shell that the doctor is asked in.
 type Environment<'a> = &'a [(&'a str, String)];
@@ -340,4 +343,35 @@ async fn the_gateways_own_view_explains_what_a_client_cannot() {
     })
     .await;
     finds(&gateway, &[], &[], "recent troubles", text).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_is_gone_and_a_host_that_is_denied_are_found() {
+    let fake = FakeProvider::start(Offers::Both).await;
+    let settings = Settings::in_front_of(&fake).proxy("deny-hosts = [\"api.openai.com\"]");
+    let gateway = Gateway::start(settings).await;
+    finds(&gateway, &[], &[], "token", "CONNECT api.openai.com:443 fails").await;
+    fs::remove_file(data(&gateway, "token")).unwrap();
+    finds(&gateway, &[], &[], "token", "cannot be read").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tls_port_that_is_spoken_to_without_tls_is_found() {
+    let fake = FakeProvider::start(Offers::Both).await;
+    let tls = "[proxy.tls]\nlisten = \"127.0.0.1:0\"\n";
+    let gateway = Gateway::start(Settings::in_front_of(&fake).more(tls)).await;
+    let url = format!("http://x:{}@{}", gateway.token(), gateway.proxy_tls());
+    let environment = [("HTTPS_PROXY", url)];
+    finds(&gateway, &[], &environment, "variables", "speaks TLS only").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_that_speaks_no_http_and_a_clock_that_is_slow_are_found() {
+    let raw = RawProvider::start().await;
+    let gateway = Gateway::start(Settings::in_front_of_address(raw.address(), raw.ca_file())).await;
+    finds(&gateway, &[], &[], "upstream", "does not answer in HTTP").await;
+    let (fake, gateway) = started().await;
+    let later = Reply::json(b"{}").header("date", "Sun, 22 Nov 2099 08:30:00 GMT");
+    fake.on("/", later);
+    finds(&gateway, &[], &[], "clock", "behind that of").await;
 }

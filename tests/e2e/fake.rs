@@ -34,9 +34,11 @@ pub(crate) use reply::{Gate, Reply};
 pub(crate) use socket::{ProviderSocket, SocketProvider, completed};
 
 /// The hosts that the fake has certificates for: those that the built-in providers
-/// claim, and its own name.
-const HOSTS: [&str; 12] = [
+/// claim, some that clients use beside them, and its own name.
+const HOSTS: [&str; 14] = [
     "localhost",
+    "auth.openai.com",
+    "api.github.com",
     "api.openai.com",
     "api.anthropic.com",
     "chatgpt.com",

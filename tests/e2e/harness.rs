@@ -263,6 +263,11 @@ impl Gateway {
         self.signal("-TERM");
     }
 
+    /// Lets it hang (SIGSTOP), or go on (SIGCONT).
+    pub(crate) fn hold(&self, held: bool) {
+        self.signal(if held { "-STOP" } else { "-CONT" });
+    }
+
     fn signal(&self, signal: &str) {
         let pid = self.pid().to_string();
         assert!(
@@ -277,6 +282,15 @@ impl Gateway {
     /// The number of the process.
     pub(crate) fn pid(&self) -> u32 {
         self.running().child.id()
+    }
+
+    /// The memory that the process holds, in KiB.
+    pub(crate) fn resident(&self) -> u64 {
+        let status = format!("/proc/{}/status", self.pid());
+        let status = fs::read_to_string(status).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let value = line.and_then(|line| line.split_whitespace().next());
+        value.expect("VmRSS").parse().unwrap()
     }
 
     /// Waits until the process has ended by itself; whether it called that a success.

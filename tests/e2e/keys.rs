@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::cases::{self, Case};
 use crate::client::{Answer, Ask, Http, assert_same, base_url};
@@ -121,6 +122,36 @@ async fn with_every_key_resting_the_shortest_rest_is_the_answer() {
             assert_eq!(body["error"]["type"], "rate_limit_error", "{body}");
         }
         assert_eq!(fake.requests().len() - before, 2, "each key was asked once");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_rests_for_as_long_as_the_provider_says_in_whatever_form() {
+    let date = time::OffsetDateTime::now_utc() + Duration::from_secs(45);
+    let date = date
+        .format(&time::format_description::well_known::Rfc2822)
+        .unwrap();
+    let date: &'static str = date.replace("+0000", "GMT").leak();
+    for (name, value) in [
+        ("retry-after-ms", "44500"),
+        ("retry-after", "45"),
+        ("retry-after", date),
+        ("x-ratelimit-reset-requests", "45s"),
+        ("anthropic-ratelimit-unified-reset", "45"),
+    ] {
+        let (fake, gateway) = started().await;
+        let case = cases::CHAT;
+        fake.on(case.path, Reply::json(LIMITED).status(429).header(name, value));
+        for _ in 0..2 {
+            let answer = ask(&gateway, &case, Http::V2).await;
+            assert_eq!(
+                (answer.status, answer.header("x-causeway-reason")),
+                (429, "keys_resting")
+            );
+            let wait: u64 = answer.header("retry-after").parse().unwrap();
+            assert!((35..=45).contains(&wait), "{name}: {wait}");
+        }
+        assert_eq!(keys_seen(&fake), [FIRST, SECOND], "{name}");
     }
 }
 

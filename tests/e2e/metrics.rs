@@ -6,7 +6,7 @@ use crate::fake::{FakeProvider, Offers};
 use crate::harness::{Gateway, Settings};
 
 /// Every promised name that is there after one AI call, one passed request, one refused CONNECT and one tunnel.
-const PROMISED: [&str; 37] = [
+const PROMISED: [&str; 38] = [
     "causeway_interceptions_total",
     "causeway_interceptions_inflight",
     "causeway_request_duration_seconds",
@@ -35,6 +35,7 @@ const PROMISED: [&str; 37] = [
     "causeway_records_spooled_total",
     "causeway_records_in_spool",
     "causeway_records_lost_total",
+    "causeway_records_unindexed",
     "causeway_config_last_reload_success_timestamp_seconds",
     "causeway_config_last_reload_successful",
     "causeway_config_reload_failures_total",

@@ -17,13 +17,13 @@ const KEYS: &str = "/keys";
 const DISCOVERY: &str = "/.well-known/openid-configuration";
 
 /// A signing key of an issuer.
-struct Signer {
+pub(crate) struct Signer {
     id: &'static str,
     key: EncodingKey,
 }
 
 impl Signer {
-    fn new(id: &'static str) -> Self {
+    pub(crate) fn new(id: &'static str) -> Self {
         let document = EcdsaKeyPair::generate_pkcs8(
             &ECDSA_P256_SHA256_FIXED_SIGNING,
             &aws_lc_rs::rand::SystemRandom::new(),
@@ -39,14 +39,15 @@ impl Signer {
         serde_json::to_value(jwk).unwrap()
     }
 
-    fn sign(&self, claims: &Value) -> String {
+    /// A token with these claims.
+    pub(crate) fn sign(&self, claims: &Value) -> String {
         let mut header = Header::new(Algorithm::ES256);
         header.kid = Some(self.id.to_owned());
         jsonwebtoken::encode(&header, claims, &self.key).unwrap()
     }
 }
 
-fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
@@ -55,13 +56,13 @@ fn json_reply(value: &Value) -> Reply {
 }
 
 /// A provider that is an issuer too, under its own name.
-struct Issuer {
-    fake: FakeProvider,
-    url: String,
+pub(crate) struct Issuer {
+    pub(crate) fake: FakeProvider,
+    pub(crate) url: String,
 }
 
 impl Issuer {
-    async fn start(signers: &[&Signer]) -> Self {
+    pub(crate) async fn start(signers: &[&Signer]) -> Self {
         let fake = FakeProvider::answering(Offers::Http1, &cases::ALL).await;
         let url = format!("https://localhost:{}", fake.address().port());
         fake.on(
@@ -85,7 +86,8 @@ impl Issuer {
         requests.iter().filter(|seen| seen.path == KEYS).count()
     }
 
-    fn claims(&self) -> Value {
+    /// Claims that the gateway believes.
+    pub(crate) fn claims(&self) -> Value {
         json!({
             "iss": self.url, "aud": ["other", "causeway"], "exp": now() + 600, "nbf": now() - 5,
             "email": "ann@example.test", "groups": ["staff", "interns"],

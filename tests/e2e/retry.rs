@@ -5,12 +5,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::cases::{self, Case};
 use crate::client::{Answer, Ask, Http, assert_same};
 use crate::fake::{FakeProvider, Offers, Reply};
-use crate::harness::{Gateway, Settings};
+use crate::harness::{Gateway, Settings, eventually};
 
 const PRIMARY: &str = "sk-planted-primary-key-01234567";
 const BACKUP: &str = "sk-planted-backup-key-987654321";
@@ -242,6 +243,82 @@ async fn another_instance_answers_where_every_key_rests() {
     }
     assert_eq!(fake.requests().len(), 1);
     assert_eq!(backup.requests().len(), 3);
+}
+
+/// A first instance that fails, and one that would answer, under these rules.
+async fn governed(rules: &str) -> (FakeProvider, FakeProvider, Gateway) {
+    let (fake, backup) = (
+        FakeProvider::start(Offers::Both).await,
+        FakeProvider::in_clear().await,
+    );
+    let case = cases::CHAT;
+    fake.on(case.path, Reply::json(ERROR).status(503));
+    backup.on(&format!("/llm{}", case.path), case.scripted());
+    let gateway = Gateway::start(with_backup(&fake, &backup).more(rules)).await;
+    (fake, backup, gateway)
+}
+
+/// Asks once; gives the status, the gateway's reason, and the record.
+async fn outcome(gateway: &Gateway) -> (u16, String, Value) {
+    let answer = ask(gateway, &cases::CHAT, Http::V2, false).await;
+    let (status, id) = (answer.status, answer.request_id());
+    let reason = answer.header("x-causeway-reason").to_owned();
+    answer.bytes().await;
+    (status, reason, gateway.record(&id).await)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_instance_answers_counts_on_its_budget_alone() {
+    let budgets = "[[budget]]\nname = \"first\"\nproviders = [\"openai\"]\nperiod = \"day\"\ntokens = 1
+        [[budget]]\nname = \"second\"\nproviders = [\"backup\"]\nperiod = \"day\"\ntokens = 1
+        [[limit]]\nproviders = [\"openai\"]\nconcurrent = 1";
+    let (fake, backup, gateway) = governed(budgets).await;
+    let (status, _, record) = outcome(&gateway).await;
+    assert_eq!((status, &record["provider"]), (200, &"backup".into()), "{record}");
+    // The second's is used up, so it is passed over; nothing of the first's is.
+    for _ in 0..2 {
+        let (status, reason, record) = outcome(&gateway).await;
+        assert_eq!(
+            (status, reason.as_str()),
+            (503, ""),
+            "the first instance's own answer"
+        );
+        assert_eq!(record["provider"], "openai", "{record}");
+    }
+    let (status, reason, record) = outcome(&gateway).await;
+    assert_eq!((status, reason.as_str()), (503, "circuit_open"));
+    assert_eq!(
+        (&record["outcome"], &record["error_kind"]),
+        (&"refused".into(), &"circuit_open".into()),
+        "{record}"
+    );
+    assert_eq!((fake.requests().len(), backup.requests().len()), (3, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_instance_has_a_place_for_a_call_only_while_it_answers_it() {
+    let limits =
+        "[[limit]]\nproviders = [\"backup\"]\nconcurrent = 1\n[[limit]]\nper = \"user\"\nconcurrent = 2";
+    let (_fake, backup, gateway) = governed(limits).await;
+    let case = cases::CHAT;
+    let (held, heads) = case.scripted().held();
+    backup.on(&format!("/llm{}", case.path), held);
+    let asked = ask(&gateway, &case, Http::V1, false);
+    tokio::pin!(asked);
+    let second = async {
+        eventually("the first call at the other instance", async || {
+            (backup.requests().len() == 1).then_some(())
+        })
+        .await;
+        let (status, reason, record) = outcome(&gateway).await;
+        assert_eq!((status, reason.as_str()), (503, ""), "{record}");
+        heads.add_permits(1_000);
+    };
+    let (first, ()) = tokio::join!(asked, second);
+    assert_eq!(first.status, 200);
+    first.bytes().await;
+    let (status, _, record) = outcome(&gateway).await;
+    assert_eq!((status, &record["provider"]), (200, &"backup".into()), "{record}");
 }
 
 /// Neither key is anywhere but upstream.

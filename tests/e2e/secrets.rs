@@ -1,11 +1,26 @@
 //! Secrets stay where they belong: nothing internal and no gateway token reaches a provider, and neither the
 //! token nor a user's own key is in the log, the metrics, the API or the database.
+//!
+//! `world` plants secrets of every kind and knows where each may be, `paths` is the table of what can go wrong with
+//! requests; `sockets`, `outage` and `commands` are the same for WebSockets, a store that is away, and the console.
+
+mod commands;
+mod mistakes;
+mod outage;
+mod paths;
+mod planted;
+mod sockets;
+mod world;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 
 use ::bytes::Bytes;
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use futures_util::SinkExt as _;
 use http::{HeaderMap, HeaderName};
+use serde_json::Value;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::cases::{self, Case};
@@ -214,4 +229,95 @@ async fn no_secret_leaves_by_a_socket() {
     let id = answer["x-causeway-request-id"].to_str().unwrap();
     gateway.record(id).await;
     check_nothing_is_kept(&gateway).await;
+}
+
+/// A sign-in as ChatGPT's clients send it, with a signature that nobody checks here.
+fn sign_in() -> String {
+    let payload = r#"{"sub":"planted-subject","https://api.openai.com/auth":
+        {"chatgpt_plan_type":"pro","chatgpt_account_id":"acct-7b1e"}}"#;
+    let [head, payload] = [r#"{"alg":"RS256"}"#, payload].map(|part| URL_SAFE_NO_PAD.encode(part));
+    format!("{head}.{payload}.cGxhbnRlZC1zaWduYXR1cmU")
+}
+
+/// The record of one request with this credential of a user's own.
+async fn recorded(gateway: &Gateway, secret: &str) -> Value {
+    let case = cases::RESPONSES;
+    let (name, value) = case.key_header(secret);
+    let ask = Ask::post(case.path, case.request).header(name, value);
+    let answer = gateway.client().open(case.host, Http::V2).await.send(ask).await;
+    let id = answer.request_id();
+    answer.bytes().await;
+    gateway.record(&id).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_users_own_credential_is_recognised_and_is_nowhere_to_be_found() {
+    let fake = FakeProvider::answering(Offers::Both, &cases::ALL).await;
+    let mut gateway = Gateway::start(Settings::in_front_of(&fake)).await;
+    let token = sign_in();
+    let (record, other) = (recorded(&gateway, &token).await, recorded(&gateway, KEY).await);
+    let fingerprint = record["credential_fingerprint"].as_str().unwrap().to_owned();
+    assert_eq!(fingerprint.len(), 16, "{record}");
+    assert!(
+        fingerprint.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        "{record}"
+    );
+    assert_eq!(record["credential_plan"], "pro", "{record}");
+    assert_eq!(record["credential_account"], "acct-7b1e", "{record}");
+    assert_ne!(other["credential_fingerprint"], record["credential_fingerprint"]);
+    assert_eq!(other["credential_plan"], Value::Null, "{other}");
+
+    gateway.terminate();
+    assert!(gateway.ended().await);
+    gateway.restart().await;
+    let again = recorded(&gateway, &token).await;
+    assert_eq!(again["credential_fingerprint"], fingerprint, "after a restart");
+    gateway.prints("are as they were written", &["audit", "verify"]);
+
+    let (_, key) = gateway
+        .files()
+        .into_iter()
+        .find(|(path, _)| path.ends_with("fingerprint.key"))
+        .unwrap();
+    let key = String::from_utf8(key).unwrap().trim().to_owned();
+    for (path, bytes) in gateway.files() {
+        for secret in [token.as_str(), "cGxhbnRlZC1zaWduYXR1cmU", "planted-subject", KEY] {
+            assert!(!holds(&bytes, secret), "{} holds {secret}", path.display());
+        }
+        assert!(path.ends_with("fingerprint.key") || !holds(&bytes, &key));
+    }
+
+    // Whoever can read the key can try credentials until a fingerprint fits.
+    gateway.terminate();
+    assert!(gateway.ended().await);
+    let path = gateway.data_dir().join("fingerprint.key");
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    let refused = gateway.command().arg("serve").output().unwrap();
+    let errors = String::from_utf8_lossy(&refused.stderr);
+    assert!(
+        !refused.status.success() && errors.contains("chmod 600"),
+        "{errors}"
+    );
+    assert!(!errors.contains(&key));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn processes_that_share_a_key_make_the_same_fingerprints() {
+    let fake = FakeProvider::answering(Offers::Both, &cases::ALL).await;
+    let mut made = Vec::new();
+    for variable in ["one", "one", "two"] {
+        let settings = Settings::in_front_of(&fake)
+            .env("FINGERPRINTS", format!("a-key-that-processes-share-{variable}"))
+            .env(
+                "CAUSEWAY_RECORD__FINGERPRINT_KEY",
+                "{ env = \"FINGERPRINTS\" }".to_owned(),
+            );
+        let gateway = Gateway::start(settings).await;
+        let record = recorded(&gateway, KEY).await;
+        made.push(record["credential_fingerprint"].as_str().unwrap().to_owned());
+        assert!(!gateway.data_dir().join("fingerprint.key").exists());
+    }
+    assert_eq!(made[0], made[1]);
+    assert_ne!(made[0], made[2]);
 }

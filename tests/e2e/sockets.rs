@@ -1,6 +1,7 @@
 //! Calls over WebSockets are on record one by one, whatever happens to the socket: before the provider sees them,
 //! and with their end before the client sees it. Nothing on the wire tells that somebody reads along.
 
+mod breaker;
 mod ends;
 mod governed;
 mod wire;

@@ -88,10 +88,34 @@ async fn every_way_to_fail_is_told_apart() {
     );
     assert_eq!(
         gateway
-            .metric("causeway_troubles_total{reason=\"unknown_ca\"}")
+            .metric("causeway_troubles_total{provider=\"openai\",reason=\"unknown_ca\"}")
             .await,
         1
     );
+    let plain = "causeway_troubles_total{provider=\"none\",reason=\"tls_on_plain_port\"}";
+    assert_eq!(gateway.metric(plain).await, 1);
+    // Each instance tells its own.
+    let providers = gateway.list("/api/v1/providers").await;
+    let reasons = |name: &str| -> Vec<&str> {
+        let found = providers.iter().find(|item| item["name"] == name).unwrap();
+        let troubles = found["troubles"].as_array().unwrap();
+        troubles
+            .iter()
+            .map(|one| one["reason"].as_str().unwrap())
+            .collect()
+    };
+    let openai = [
+        "claimed_host_in_clear",
+        "token_unknown",
+        "token_missing",
+        "unknown_ca",
+    ];
+    assert_eq!(reasons("openai"), openai);
+    assert_eq!(
+        (reasons("anthropic"), reasons("chatgpt")),
+        (vec!["no_request"], vec!["not_tls"])
+    );
+    assert!(reasons("copilot").is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -126,6 +150,12 @@ async fn troubles_of_others_are_not_for_members() {
         .split_whitespace()
         .find(|word| word.starts_with("cw_"))
         .unwrap();
-    let ask = Ask::get("/api/v1/troubles").header("authorization", format!("Bearer {token}"));
-    assert_eq!(base_url(gateway.bridge()).await.send(ask).await.status, 403);
+    let ask = |path: &str| Ask::get(path).header("authorization", format!("Bearer {token}"));
+    let mut session = base_url(gateway.bridge()).await;
+    let list = session.send(ask("/api/v1/providers")).await.json().await;
+    assert!(
+        list["items"][0]["name"].is_string() && list["items"][0]["troubles"].is_null(),
+        "{list}"
+    );
+    assert_eq!(session.send(ask("/api/v1/troubles")).await.status, 403);
 }

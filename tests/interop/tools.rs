@@ -1,7 +1,7 @@
 //! Programs without an SDK: curl, Java's own HTTP client, and openssl, whose TLS is that of many others.
 
-use std::path::PathBuf;
-use std::process::Output;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 
 use serde_json::{Map, Value, json};
 
@@ -105,53 +105,59 @@ fn result(api: &Api, scenario: &str, output: &Output) -> Value {
     }
 }
 
+/// A program of Java's own HTTP client that asks so. In base-URL mode it knows neither proxy nor CA; it then offers
+/// HTTP/2 without TLS, which the bridge may leave unanswered.
+fn java(gateway: &Gateway, mode: Mode, asked: &Asked, store: &Path) -> Command {
+    let mut java = clients::bare("java");
+    let place = match mode {
+        Mode::BaseUrl => ["", "", ""].map(str::to_owned),
+        Mode::Proxy => {
+            java.args([
+                "-Djdk.http.auth.tunneling.disabledSchemes=",
+                "-Djavax.net.ssl.trustStorePassword=changeit",
+            ]);
+            java.arg(format!("-Djavax.net.ssl.trustStore={}", store.display()));
+            let (address, token) = (gateway.proxy(), gateway.token());
+            [address.ip().to_string(), address.port().to_string(), token]
+        }
+    };
+    java.arg(in_repository("tests/interop/java/Ask.java")).args(place);
+    java.args([&asked.url, &asked.headers[0], &asked.body]);
+    java
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_http_client_of_java_works() {
     let Some(version) = version("java", "--version").await else {
         return;
     };
-    let (fake, gateway) = started().await;
-    let folder = tempfile::tempdir().unwrap();
-    let store = folder.path().join("cacerts");
-    clients::java_store(&gateway, &store).await.unwrap();
-    let api = Api::named("responses");
-    let tag = "Java HTTP client proxy";
-    let mut scenarios = Map::new();
-    for scenario in ["plain", "stream", "error"] {
-        let prompt = format!("{tag} {} [{scenario}] ☂", api.name);
-        let asked = Asked::new(&gateway, Mode::Proxy, api, &prompt, scenario == "stream");
-        let mut java = clients::bare("java");
-        java.args([
-            "-Djdk.http.auth.tunneling.disabledSchemes=",
-            "-Djavax.net.ssl.trustStorePassword=changeit",
-        ]);
-        java.arg(format!("-Djavax.net.ssl.trustStore={}", store.display()));
-        java.arg(in_repository("tests/interop/java/Ask.java"));
-        java.args([
-            gateway.proxy().ip().to_string(),
-            gateway.proxy().port().to_string(),
-            gateway.token(),
-        ]);
-        java.args([&asked.url, &asked.headers[0], &asked.body]);
-        let output = clients::run(java).await.unwrap();
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        scenarios.insert(scenario.to_owned(), result(api, scenario, &output));
+    let title = "Java HTTP client";
+    for mode in [Mode::Proxy, Mode::BaseUrl] {
+        let (fake, gateway) = started().await;
+        let folder = tempfile::tempdir().unwrap();
+        let store = folder.path().join("cacerts");
+        clients::java_store(&gateway, &store).await.unwrap();
+        let tag = format!("{title} {}", mode.name());
+        let mut rows = Vec::new();
+        for api in [Api::named("responses"), Api::named("messages")] {
+            let mut scenarios = Map::new();
+            for scenario in ["plain", "stream", "error"] {
+                let prompt = format!("{tag} {} [{scenario}] ☂", api.name);
+                let asked = Asked::new(&gateway, mode, api, &prompt, scenario == "stream");
+                let output = clients::run(java(&gateway, mode, &asked, &store)).await.unwrap();
+                let errors = String::from_utf8_lossy(&output.stderr);
+                assert!(output.status.success(), "{tag}: {errors}");
+                scenarios.insert(scenario.to_owned(), result(api, scenario, &output));
+            }
+            rows.push((api, Value::Object(scenarios)));
+        }
+        for (api, scenarios) in rows {
+            understood(&tag, api, &scenarios);
+            let calls = records::check(&gateway, &fake, &tag, mode, api, &scenarios).await;
+            let row = table::Row::new(title, version, mode, api.name, &scenarios, calls);
+            table::documented(&[row]);
+        }
     }
-    let scenarios = Value::Object(scenarios);
-    understood(tag, api, &scenarios);
-    let calls = records::check(&gateway, &fake, tag, Mode::Proxy, api, &scenarios).await;
-    table::documented(&[table::Row::new(
-        "Java HTTP client",
-        version,
-        Mode::Proxy,
-        api.name,
-        &scenarios,
-        calls,
-    )]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

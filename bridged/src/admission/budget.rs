@@ -126,6 +126,19 @@ impl Budget {
         all: &Arc<str>,
         reservations: &mut Vec<Reservation>,
     ) -> Result<(), Denied> {
+        self.reserve_beside((&[], &mut Vec::new()), subject, facts, all, reservations)
+    }
+
+    /// The same for a call that holds reservations: on an account where it has one already nothing is reserved again,
+    /// but that is noted.
+    pub(super) fn reserve_beside(
+        &self,
+        (held, kept): (&[Reservation], &mut Vec<usize>),
+        subject: Subject<'_>,
+        facts: &Facts<'_>,
+        all: &Arc<str>,
+        reservations: &mut Vec<Reservation>,
+    ) -> Result<(), Denied> {
         let config = &self.config;
         if !config.scope.covers(subject) {
             return Ok(());
@@ -138,6 +151,11 @@ impl Budget {
         }
         config.per.each(&config.scope, subject, all, |name| {
             let account = self.account(name).ok_or(Denied::Crowded)?;
+            let same = |held: &Reservation| Arc::ptr_eq(&held.account, &account);
+            if let Some(at) = held.iter().position(same) {
+                kept.push(at);
+                return Ok(());
+            }
             account
                 .reserve(config, facts.estimate, facts.date)
                 .map_err(|(spent, until)| self.denied(spent, until))?;
@@ -280,6 +298,12 @@ impl Account {
         std::mem::take(&mut books.is_news).then(|| (level, share(config, books.spent), Micros(books.since)))
     }
 
+    /// Exchanges one estimate of a call for another.
+    fn exchange(&self, held: Usage, estimate: Usage) {
+        let mut books = self.lock();
+        books.reserved = books.reserved.minus(held).plus(estimate);
+    }
+
     fn take_unsaved(&self, mut each: impl FnMut(i64, Usage)) {
         let mut books = self.lock();
         for (since, used) in std::mem::take(&mut books.late) {
@@ -355,6 +379,12 @@ fn share(config: &BudgetConfig, spent: Usage) -> f64 {
 }
 
 impl Reservation {
+    /// Holds another estimate: a call that has begun is not refused for it.
+    pub(super) fn hold(&mut self, estimate: Usage) {
+        let held = std::mem::replace(&mut self.held, estimate);
+        self.account.exchange(held, estimate);
+    }
+
     /// Replaces what was held by what was used.
     pub(super) fn settle(&mut self, used: Usage) {
         let held = std::mem::take(&mut self.held);

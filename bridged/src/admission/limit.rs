@@ -48,6 +48,19 @@ impl Limit {
         &self,
         subject: Subject<'_>,
         tokens: u64,
+        at: (&Arc<str>, Instant),
+        places: &mut Vec<Place>,
+    ) -> Result<(), Denied> {
+        self.enter_beside((&[], &mut Vec::new()), subject, tokens, at, places)
+    }
+
+    /// The same for a call that holds places: one on a counter where it has a place already is not taken again, but
+    /// noted.
+    pub(super) fn enter_beside(
+        &self,
+        (held, kept): (&[Place], &mut Vec<usize>),
+        subject: Subject<'_>,
+        tokens: u64,
         (all, now): (&Arc<str>, Instant),
         places: &mut Vec<Place>,
     ) -> Result<(), Denied> {
@@ -57,6 +70,10 @@ impl Limit {
         }
         per.each(scope, subject, all, |name| {
             let meter = self.meters.of(name, caps, now).ok_or(Denied::Crowded)?;
+            if let Some(at) = held.iter().position(|place| Arc::ptr_eq(&place.meter, &meter)) {
+                kept.push(at);
+                return Ok(());
+            }
             meter.enter(caps, tokens, now).map_err(|full| self.denied(full))?;
             places.push(Place {
                 meter,

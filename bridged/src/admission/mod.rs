@@ -7,7 +7,6 @@
 
 mod budget;
 mod denied;
-mod glob;
 mod limit;
 mod load;
 mod meter;
@@ -27,7 +26,6 @@ use crate::store::Warning;
 
 pub use budget::{BudgetConfig, Entry, Spent};
 pub use denied::Denied;
-pub use glob::Glob;
 pub use limit::LimitConfig;
 pub use load::{Load, ShedConfig};
 pub use meter::{Caps, Meter, Rate};
@@ -110,6 +108,17 @@ pub struct Admitted {
     reservations: Vec<Reservation>,
 }
 
+/// What a call has to hold where another instance is to answer it. Dropped, it gives back what it took beyond that
+/// which the call holds already.
+#[derive(Debug)]
+#[must_use = "dropping it gives everything back"]
+pub struct Move {
+    taken: Admitted,
+    /// Which of the call's places and reservations stay.
+    kept: (Vec<usize>, Vec<usize>),
+    estimate: Usage,
+}
+
 impl Usage {
     fn plus(self, other: Usage) -> Usage {
         Usage {
@@ -169,6 +178,36 @@ impl Admission {
             budget.reserve(subject, facts, &self.all, &mut admitted.reservations)?;
         }
         Ok(admitted)
+    }
+
+    /// Decides whether another instance may answer a call that holds `admitted` of limits and budgets. What both
+    /// instances count together is not taken twice, and what nobody else counts is not asked again.
+    ///
+    /// # Errors
+    /// It may not; the call holds what it held.
+    pub fn admit_elsewhere(
+        &self,
+        facts: &Facts<'_>,
+        admitted: &Admitted,
+        now: Instant,
+    ) -> Result<Move, Denied> {
+        let subject = self.subject(facts.identity, facts.provider);
+        self.config.policy.judge(subject, facts.model)?;
+        let mut moving = Move {
+            taken: Admitted::default(),
+            kept: (Vec::new(), Vec::new()),
+            estimate: facts.estimate,
+        };
+        let Admitted { places, reservations } = &mut moving.taken;
+        for limit in &self.limits {
+            let held = (&admitted.places[..], &mut moving.kept.0);
+            limit.enter_beside(held, subject, facts.estimate.tokens, (&self.all, now), places)?;
+        }
+        for budget in &self.budgets {
+            let held = (&admitted.reservations[..], &mut moving.kept.1);
+            budget.reserve_beside(held, subject, facts, &self.all, reservations)?;
+        }
+        Ok(moving)
     }
 
     /// Why requests are turned away at the moment, with `queued` record events waiting.
@@ -270,6 +309,22 @@ impl Admission {
 }
 
 impl Admitted {
+    /// Holds what another instance's answer takes, and gives back what only the one before counts.
+    pub fn become_of(&mut self, moving: Move) {
+        let Move {
+            taken,
+            kept,
+            estimate,
+        } = moving;
+        keep(&mut self.places, &kept.0);
+        keep(&mut self.reservations, &kept.1);
+        for reservation in &mut self.reservations {
+            reservation.hold(estimate);
+        }
+        self.places.extend(taken.places);
+        self.reservations.extend(taken.reservations);
+    }
+
     /// Replaces the estimates by what was used and gives the places back.
     pub fn settle(mut self, used: Usage) {
         for place in &mut self.places {
@@ -280,3 +335,12 @@ impl Admitted {
         }
     }
 }
+
+/// Drops what is not at one of the places in `kept`.
+fn keep<T>(all: &mut Vec<T>, kept: &[usize]) {
+    let mut at = 0..;
+    all.retain(|_| at.next().is_some_and(|at| kept.contains(&at)));
+}
+
+#[cfg(test)]
+mod tests;

@@ -4,8 +4,9 @@
 //! sender have `allow` lists and none of these names it. A request whose model cannot be read is refused where
 //! any such list would have to be looked at, because nobody could say what it asks for.
 
+use providers::Glob;
+
 use super::Denied;
-use super::glob::Glob;
 use super::scope::{Scope, Subject};
 
 /// One `[[policy.rule]]`.

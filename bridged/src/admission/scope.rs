@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
+use providers::Glob;
 use serde::Deserialize;
-
-use super::glob::Glob;
 
 /// Who asks for what, as far as rules can tell.
 #[derive(Clone, Copy, Debug)]

@@ -120,10 +120,13 @@ impl Stream {
             if more {
                 continue;
             }
-            tokio::time::sleep(BREATH).await;
+            let hear = async {
+                tokio::time::sleep(BREATH).await;
+                // What else is written shows at the next look.
+                let _ = tokio::time::timeout(LOOK, news.changed()).await;
+            };
             tokio::select! {
-                _ = news.changed() => {}
-                () = tokio::time::sleep(LOOK) => {}
+                () = hear => {}
                 () = self.pipe.closed() => return Err(Gone),
                 () = app.stopping.cancelled() => return Ok(()),
             }

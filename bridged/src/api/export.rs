@@ -86,11 +86,7 @@ impl Export {
                 .store
                 .interceptions(self.filter.clone(), page(Some(cursor)))
                 .await;
-            (rows, next) = read.map_err(|error| {
-                let error = &error as &dyn std::error::Error;
-                tracing::error!(error, "an export breaks off: the store cannot be read");
-                Gone
-            })?;
+            (rows, next) = read.map_err(|error| Gone::unreadable(&error))?;
         }
         text.push_str(self.format.end());
         self.pipe.send(text).await?;

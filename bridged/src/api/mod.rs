@@ -64,7 +64,7 @@ fn routes() -> Vec<Route> {
         Route::get("/api/v1/sessions", records::sessions, "Sessions, latest activity first").takes(SESSIONS).lists::<SessionRow>(),
         Route::get("/api/v1/sessions/{id}", records::session, "One session with its threads").takes(ONE_SESSION).answers::<records::SessionDetail>(),
         Route::get("/api/v1/events", events::events, "Interceptions as they end, and warnings of budgets: server-sent events").takes(EVENTS).answers_an_object().in_media(&["text/event-stream"]),
-        Route::get("/api/v1/export", export::export, "All interceptions that fit, latest first").takes(EXPORT).answers_an_object().in_media(FORMS),
+        Route::get("/api/v1/export", export::export, "All interceptions that fit, latest first").takes(EXPORT).answers_many::<InterceptionRow>().in_media(FORMS),
         Route::get("/api/v1/usage", usage::usage, "Tokens and cost by day (UTC), latest day first").takes(USAGE).lists::<UsageLine>().in_media(TABLE),
         Route::get("/api/v1/seats", usage::seats, "Users who used AI in the period").takes(SEATS).lists::<SeatLine>().in_media(TABLE),
         Route::get("/api/v1/clients", usage::clients, "Clients seen in the period").takes(FACETS).lists::<FacetLine>(),

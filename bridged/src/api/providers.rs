@@ -17,6 +17,7 @@ use crate::app::App;
 use crate::breaker::{Condition, Phase};
 use crate::credential::KeyCondition;
 use crate::token::Role;
+use crate::troubles::Trouble;
 use crate::upstream::{Connections, LastError, Upstream};
 
 /// A provider instance.
@@ -58,6 +59,10 @@ pub(super) struct Provider {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Failure>, required = false)]
     last_error: Option<Option<Failure>>,
+    /// Why clients did not get to it lately, the newest first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Vec<Trouble>, required = false)]
+    troubles: Option<Vec<Trouble>>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -104,12 +109,13 @@ struct Failure {
 pub(super) async fn providers(State(app): State<Arc<App>>, asked: Asked) -> Json<List<Provider>> {
     let detailed = asked.caller.role >= Role::Auditor;
     let snapshot = app.snapshot();
+    let troubles = app.troubles.list();
     let upstreams = snapshot.providers.upstreams();
     let mut items: Vec<Provider> = upstreams
         .map(|upstream| {
             let provider = provider(upstream);
             if detailed {
-                detail(provider, upstream)
+                detail(provider, upstream, &troubles)
             } else {
                 provider
             }
@@ -136,7 +142,7 @@ fn provider(upstream: &Upstream) -> Provider {
 }
 
 /// Adds what members are not told.
-fn detail(provider: Provider, upstream: &Upstream) -> Provider {
+fn detail(provider: Provider, upstream: &Upstream, troubles: &[Trouble]) -> Provider {
     let health = &upstream.health;
     let mut breakers = vec![breaker("*", "*".to_owned(), health.condition())];
     let mut models = health.model_conditions();
@@ -157,6 +163,13 @@ fn detail(provider: Provider, upstream: &Upstream) -> Provider {
         in_flight: Some(health.in_flight()),
         connections: Some(Pool { shared, idle }),
         last_error: Some(health.last_error().map(failure)),
+        troubles: Some(
+            troubles
+                .iter()
+                .filter(|trouble| upstream.claims(&trouble.host))
+                .cloned()
+                .collect(),
+        ),
         ..provider
     }
 }

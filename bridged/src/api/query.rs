@@ -10,7 +10,7 @@ use super::problem::Problem;
 use crate::clock::Micros;
 use crate::export::Format;
 use crate::identity::Identity;
-use crate::store::{Bookmark, Cursor, Dimension, Filter, Page, Status};
+use crate::store::{Bookmark, Cursor, Dimension, Filter, Page, Query, Status};
 
 /// Rows on a page when nothing is said.
 const DEFAULT_LIMIT: u32 = 50;
@@ -118,6 +118,21 @@ const SESSION: Parameter = filter("session", "Only of the session with this id."
     asked.filter.session.push(value);
     Ok(())
 });
+const QUERY: Parameter = filter(
+    "q",
+    "Only with a prompt that has all these words; `\"words in a row\"`, `begin*`. Where it repeats, all of it holds. \
+     Sessions then come by their latest such prompt, and all other filters are about its request. A page may be \
+     short although another follows.",
+    |asked, value| {
+        let query = Query::parse(&value).map_err(|error| error.to_string())?;
+        let query = match asked.filter.query.take() {
+            Some(before) => before.and(query).map_err(|error| error.to_string())?,
+            None => query,
+        };
+        asked.filter.query = Some(query);
+        Ok(())
+    },
+);
 const STATUS: Parameter = Parameter {
     values: Values::OneOf(&STATES),
     ..filter("status", "Only in this state.", |asked, value| {
@@ -226,12 +241,14 @@ const CURSOR: Parameter = Parameter {
 
 pub(super) const NONE: &[&Parameter] = &[];
 pub(super) const INTERCEPTIONS: &[&Parameter] = &[
-    &USER, &CLIENT, &PROVIDER, &MODEL, &SESSION, &STATUS, &AFTER, &BEFORE, &LIMIT, &CURSOR,
+    &USER, &CLIENT, &PROVIDER, &MODEL, &SESSION, &STATUS, &AFTER, &BEFORE, &QUERY, &LIMIT, &CURSOR,
 ];
 pub(super) const SESSIONS: &[&Parameter] = &[
-    &USER, &CLIENT, &PROVIDER, &MODEL, &SESSION, &AFTER, &BEFORE, &LIMIT, &CURSOR,
+    &USER, &CLIENT, &PROVIDER, &MODEL, &SESSION, &AFTER, &BEFORE, &QUERY, &LIMIT, &CURSOR,
 ];
-pub(super) const EVENTS: &[&Parameter] = &[&USER, &CLIENT, &PROVIDER, &MODEL, &SESSION, &STATUS, &POSITION];
+pub(super) const EVENTS: &[&Parameter] = &[
+    &USER, &CLIENT, &PROVIDER, &MODEL, &SESSION, &STATUS, &QUERY, &POSITION,
+];
 pub(super) const EXPORT: &[&Parameter] = &[
     &USER,
     &CLIENT,
@@ -241,6 +258,7 @@ pub(super) const EXPORT: &[&Parameter] = &[
     &STATUS,
     &AFTER,
     &BEFORE,
+    &QUERY,
     &EXPORT_FORMAT,
 ];
 pub(super) const ONE_SESSION: &[&Parameter] = &[&USER];

@@ -134,6 +134,13 @@ impl Route {
         self.answers_as(StatusCode::OK, Shape::list_of::<T>())
     }
 
+    /// Answers 200 with all of these.
+    pub(super) fn answers_many<T: ToSchema>(self) -> Route {
+        let schema = items::<T>().into();
+        let parts = with_parts::<T>;
+        self.answers_as(StatusCode::OK, Shape { schema, parts })
+    }
+
     /// Answers 200 with an object that the document does not go into.
     pub(super) fn answers_an_object(self) -> Route {
         let schema = ObjectBuilder::new().into();
@@ -179,12 +186,11 @@ impl Shape {
 
     /// `{"items": […], "next": "…" | null}`.
     fn list_of<T: ToSchema>() -> Shape {
-        let items = ArrayBuilder::new().items(Ref::from_schema_name(T::name()));
         let next = ObjectBuilder::new()
             .schema_type(SchemaType::from_iter([Type::String, Type::Null]))
             .description(Some("The cursor of the next page; null on the last."));
         let list = ObjectBuilder::new()
-            .property("items", items)
+            .property("items", items::<T>())
             .required("items")
             .property("next", next)
             .required("next");
@@ -193,6 +199,10 @@ impl Shape {
             parts: with_parts::<T>,
         }
     }
+}
+
+fn items<T: ToSchema>() -> ArrayBuilder {
+    ArrayBuilder::new().items(Ref::from_schema_name(T::name()))
 }
 
 /// Adds a type's schema, and those that it refers to.

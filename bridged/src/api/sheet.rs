@@ -4,29 +4,19 @@
 //! memory; with it, it is that page, and the header `Link` has the next. No cell begins with what a spreadsheet
 //! would run as a formula.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_DISPOSITION, CONTENT_TYPE, HeaderValue, LINK, VARY};
 use http::{HeaderMap, Uri};
-use http_body::Frame;
-use tokio::sync::mpsc;
 
 use super::csv::Csv;
 use super::problem::Problem;
 use super::query::{Asked, Form};
+use super::stream::{Gone, Pipe, Place, pipe};
 use crate::app::App;
 use crate::store::{Bookmark, Page, StoreError};
-
-/// Longest wait for a client to take a page.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// Pages that are ready before the client takes them.
-const READY: usize = 1;
 
 /// A table in the making.
 pub(super) struct Sheet {
@@ -87,9 +77,7 @@ impl Sheet {
         let limit = if is_whole { Asked::most() } else { first.limit };
         // What goes wrong before anything is sent can still be told.
         let (rows, next) = read(Page { limit, ..first }).await?;
-        let head = text([self.head]);
-        let mut start = head.to_vec();
-        start.extend_from_slice(&text(rows));
+        let start = text([self.head]) + &text(rows);
         let mut link = None;
         let body = match next {
             None => Body::from(start),
@@ -97,7 +85,7 @@ impl Sheet {
                 link = link_to(uri, &next);
                 Body::from(start)
             }
-            Some(next) => rest(app, start.into(), next, read),
+            Some(next) => rest(app, asked, (start, next), read)?,
         };
         let mut response = body.into_response();
         let headers = response.headers_mut();
@@ -129,77 +117,53 @@ fn link_to(uri: &Uri, next: &Bookmark) -> Option<HeaderValue> {
 /// A body that goes on with pages as they are taken.
 fn rest<F>(
     app: &Arc<App>,
-    start: Bytes,
-    next: Bookmark,
+    asked: &Asked,
+    (start, next): (String, Bookmark),
     read: impl Fn(Page<Bookmark>) -> F + Send + Sync + 'static,
-) -> Body
+) -> Result<Body, Problem>
 where
     F: Future<Output = Result<Rows, StoreError>> + Send + 'static,
 {
-    let (sender, pages) = mpsc::channel(READY);
+    let place = Place::take(app, &asked.caller)?;
+    let (pipe, body) = pipe();
     let stopping = app.stopping.clone();
     app.tracker.spawn(async move {
+        let _place = place;
         tokio::select! {
-            () = send(sender, start, next, read) => {}
+            _ = send(pipe, start, next, read) => {}
             () = stopping.cancelled() => {}
         }
     });
-    Body::new(Pages(pages))
+    Ok(body)
 }
 
 async fn send<F>(
-    sender: mpsc::Sender<Result<Bytes, StoreError>>,
-    start: Bytes,
+    pipe: Pipe,
+    start: String,
     next: Bookmark,
     read: impl Fn(Page<Bookmark>) -> F,
-) where
+) -> Result<(), Gone>
+where
     F: Future<Output = Result<Rows, StoreError>>,
 {
-    let (mut ready, mut next) = (Ok(start), Some(next));
+    let (mut ready, mut next) = (start, Some(next));
     loop {
-        let failed = ready.is_err();
-        let sent = sender.send_timeout(ready, PATIENCE).await;
-        // A sender that goes before the last page breaks the body off, so that nobody takes a part for the whole.
-        if sent.is_err() || failed {
-            return;
-        }
-        let Some(cursor) = next else {
-            let _ = sender.send_timeout(Ok(Bytes::new()), PATIENCE).await;
-            return;
-        };
+        pipe.send(ready).await?;
+        let Some(cursor) = next else { break };
         let page = Page {
             cursor: Some(cursor),
             limit: Asked::most(),
         };
-        (ready, next) = match read(page).await {
-            Ok((rows, next)) => (Ok(text(rows)), next),
-            Err(error) => (Err(error), None),
-        };
+        let rows;
+        (rows, next) = read(page).await.map_err(|error| Gone::unreadable(&error))?;
+        ready = text(rows);
     }
-}
-
-/// A body of pages. An empty one is the end; without it the body breaks off.
-struct Pages(mpsc::Receiver<Result<Bytes, StoreError>>);
-
-impl http_body::Body for Pages {
-    type Data = Bytes;
-    type Error = StoreError;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, StoreError>>> {
-        let pages = &mut self.get_mut().0;
-        pages.poll_recv(cx).map(|page| match page {
-            Some(Ok(bytes)) if bytes.is_empty() => None,
-            Some(page) => Some(page.map(Frame::data)),
-            None => Some(Err(StoreError::Stopped)),
-        })
-    }
+    pipe.finish().await;
+    Ok(())
 }
 
 /// Rows as text.
-fn text<R, C>(rows: impl IntoIterator<Item = R>) -> Bytes
+fn text<R, C>(rows: impl IntoIterator<Item = R>) -> String
 where
     R: IntoIterator<Item = C>,
     C: AsRef<str>,
@@ -211,7 +175,7 @@ where
         }
         csv.end_line();
     }
-    csv.into_text().into()
+    csv.into_text()
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Answers that are made while they are sent: event streams and exports.
+//! Answers that are made while they are sent: event streams, exports and long tables.
 //!
 //! Whoever makes the answer puts texts into a `Pipe`; the client reads them from its other end. A client that takes
 //! nothing for half a minute is cut off. How many such answers run at once is bounded, in all and for each user.
@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use super::problem::Problem;
 use crate::app::App;
 use crate::identity::Identity;
+use crate::store::StoreError;
 
 /// Longest time that a client may take nothing.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -90,9 +91,20 @@ enum Part {
     End,
 }
 
-/// The client has left, or does not read.
+/// The client has left or does not read, or there is nothing more to send it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Gone;
+
+impl Gone {
+    /// What could not be read is not sent; the answer breaks off.
+    pub(super) fn unreadable(error: &StoreError) -> Gone {
+        tracing::error!(
+            error = error as &dyn std::error::Error,
+            "an answer breaks off: the store cannot be read"
+        );
+        Gone
+    }
+}
 
 /// A pipe and the body that comes out of it.
 pub(super) fn pipe() -> (Pipe, Body) {

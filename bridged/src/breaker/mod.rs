@@ -6,18 +6,19 @@
 
 mod machine;
 mod models;
+mod sync;
 mod window;
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use metrics::{Counter, Gauge};
-use tokio::time::Instant;
 
 use machine::{Machine, Pass, Transition, Verdict};
 pub use machine::{Phase, Rules};
 pub(crate) use models::{Models, Watched};
+use sync::{AtomicU64, Mutex, MutexGuard, now};
 
 /// What a breaker guards, in the words of metrics and logs.
 #[derive(Clone, Debug)]
@@ -225,10 +226,6 @@ impl Drop for Permit {
     }
 }
 
-fn now() -> std::time::Instant {
-    Instant::now().into_std()
-}
-
 /// A random number from 0 to 1; without randomness there is no jitter.
 pub(crate) fn jitter() -> f64 {
     let mut bytes = [0; 2];
@@ -238,5 +235,7 @@ pub(crate) fn jitter() -> f64 {
     }
 }
 
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use providers::Api;
 
-use super::{Breaker, Condition, Permit, Rules, now};
+use super::{Breaker, Condition, Permit, Phase, Rules, now};
 
 /// Models of one instance that have breakers of their own.
 const MOST: usize = 256;
@@ -63,6 +63,16 @@ impl Models {
             Some(breaker) => breaker.admit().map(Watched::Known),
             None => Ok(Watched::New),
         }
+    }
+
+    /// What is left of a model's wait, if its breaker is open.
+    pub(crate) fn left_alone(&self, api: Api, model: Option<&str>) -> Option<Duration> {
+        let known = {
+            let breakers = self.breakers.read().unwrap_or_else(PoisonError::into_inner);
+            breakers.get(&key(api, model)?).cloned()
+        };
+        let Condition { phase, wait } = known?.condition();
+        (phase == Phase::Open && !wait.is_zero()).then_some(wait)
     }
 
     /// The breaker of a model that fails; `make` makes one for the model's name. `None` past the bounds.

@@ -8,7 +8,7 @@ use providers::Api;
 
 use super::*;
 
-fn rules() -> Rules {
+pub(super) fn rules() -> Rules {
     Rules {
         enabled: true,
         failures: 3,
@@ -22,6 +22,14 @@ fn rules() -> Rules {
 }
 
 fn breaker(model: &str) -> Breaker {
+    made(model, rules())
+}
+
+pub(super) fn breaker_under(rules: Rules) -> Breaker {
+    made("m", rules)
+}
+
+fn made(model: &str, rules: Rules) -> Breaker {
     let scope = Scope {
         provider: Arc::from("openai"),
         endpoint: "chat_completions",
@@ -32,10 +40,10 @@ fn breaker(model: &str) -> Breaker {
         trips: Counter::noop(),
         rejects: Counter::noop(),
     };
-    Breaker::new(scope, rules(), metrics)
+    Breaker::new(scope, rules, metrics)
 }
 
-fn trip(breaker: &Arc<Breaker>) {
+pub(super) fn trip(breaker: &Arc<Breaker>) {
     while let Ok(permit) = breaker.admit() {
         permit.failed(None);
     }

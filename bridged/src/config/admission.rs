@@ -4,13 +4,12 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use providers::Glob;
 use serde::Deserialize;
 
 use super::scalar::Span;
 use super::source::Problems;
-use crate::admission::{
-    BudgetConfig, Caps, Glob, LimitConfig, Per, Period, Policy, Rate, Rule, Scope, ShedConfig,
-};
+use crate::admission::{BudgetConfig, Caps, LimitConfig, Per, Period, Policy, Rate, Rule, Scope, ShedConfig};
 
 /// `[policy]` as it stands in the text.
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -23,6 +23,7 @@ use providers::OwnPrice;
 use serde::Deserialize;
 
 use crate::admission::AdmissionConfig;
+use crate::fingerprint::{self, FingerprintKey};
 use crate::secret::Secret;
 
 pub use admission::{BudgetFile, LimitFile, PolicyFile, RuleFile, ShedFile, Unpriced};
@@ -34,7 +35,7 @@ pub use identity::{
 pub use patience::{BreakerFile, RetryConfig, RetryFile};
 pub use price::PriceFile;
 pub(crate) use provider::read_key;
-pub use provider::{Byok, KeyConfig, ProviderConfig, ProviderFile};
+pub use provider::{Byok, KeyConfig, KeyFile, ProviderConfig, ProviderFile};
 pub use scalar::{ByteSize, Span};
 pub use sink::{Destination, FileConfig, HttpConfig, HttpForm, SinkConfig, SinkFile, SinkKind};
 pub use source::{ConfigError, Problems, Source};
@@ -92,6 +93,8 @@ pub struct RecordFile {
     pub when_full: Option<WhenFull>,
     /// Most bytes of records that wait on disk while the store is away.
     pub spool_max: Option<ByteSize>,
+    /// The key of credentials' fingerprints, where several processes are to make the same.
+    pub fingerprint_key: Option<KeyFile>,
 }
 
 /// `[retention]`: how long records are kept.
@@ -227,6 +230,8 @@ pub struct Config {
     pub spool: PathBuf,
     /// What is recorded.
     pub record: RecordConfig,
+    /// The key of credentials' fingerprints.
+    pub fingerprint_key: FingerprintKey,
     /// What proves an identity beside gateway tokens.
     pub identity: IdentityConfig,
     /// Who may use what, and how much.
@@ -267,6 +272,7 @@ impl Config {
             store: store::build(&file.store, &upstream.extra_ca, source, problems),
             retention: retention(&file.retention, problems),
             spool: source.in_data_dir("spool"),
+            fingerprint_key: fingerprint_key(&file.record, source, problems),
             upstream,
             record: RecordConfig {
                 content,
@@ -297,19 +303,14 @@ impl Config {
         let keys = [
             ("bridge.listen", self.listen != other.listen),
             ("metrics.listen", self.metrics_listen != other.metrics_listen),
-            ("store.url", self.store != other.store),
-            ("retention", self.retention != other.retention),
+            ("store.url", self.store.location != other.store.location),
             (
-                "record.spool-max",
-                self.record.spool_max != other.record.spool_max,
+                "upstream.extra-ca (for the store)",
+                self.store.has_other_ca(&other.store),
             ),
             (
-                "record.durability",
-                self.record.durability != other.record.durability,
-            ),
-            (
-                "record.when-full",
-                self.record.when_full != other.record.when_full,
+                "record.fingerprint-key",
+                self.fingerprint_key != other.fingerprint_key,
             ),
         ];
         let changed = keys.into_iter().filter(|(_, differs)| *differs);
@@ -354,6 +355,25 @@ fn upstream(file: &UpstreamFile, source: &Source, problems: &mut Problems) -> Up
             .map_or(Duration::from_secs(900), Span::duration),
         idle_timeout: file.idle_timeout.map_or(Duration::from_secs(600), Span::duration),
     }
+}
+
+fn fingerprint_key(file: &RecordFile, source: &Source, problems: &mut Problems) -> FingerprintKey {
+    let key = "record.fingerprint-key";
+    let given = file.fingerprint_key.as_ref();
+    let given = given.and_then(|from| provider::load_key(from, key, source, problems));
+    let Some(KeyConfig { secret, .. }) = given else {
+        return FingerprintKey::File(source.in_data_dir("fingerprint.key"));
+    };
+    if secret.expose().len() < fingerprint::SHORTEST {
+        problems.add(
+            key,
+            format!(
+                "is too short: the shortest has {} characters",
+                fingerprint::SHORTEST
+            ),
+        );
+    }
+    FingerprintKey::Given(secret)
 }
 
 fn retention(file: &RetentionFile, problems: &mut Problems) -> RetentionConfig {

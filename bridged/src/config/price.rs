@@ -1,6 +1,6 @@
 //! `[[price]]`: the operator's own prices, which come before the bundled list.
 
-use providers::{OwnPrice, Price, Rate};
+use providers::{Glob, OwnPrice, Price, Rate};
 use serde::Deserialize;
 
 use super::ProviderConfig;
@@ -54,7 +54,7 @@ pub(super) fn build(
         let cache_read = entry.cache_read.map(|units| rate("cache-read", units));
         let cache_write = entry.cache_write.map(|units| rate("cache-write", units));
         OwnPrice {
-            model: entry.model.clone(),
+            model: Glob::new(&entry.model),
             provider: entry.provider.clone(),
             price: Price::flat(input, output, cache_read, cache_write),
         }

@@ -65,7 +65,7 @@ pub struct ProviderFile {
     pub enabled: Option<bool>,
 }
 
-/// Where a key of the gateway's own comes from.
+/// Where a key comes from.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub enum KeyFile {
@@ -313,11 +313,12 @@ fn overlay(
     config.websockets = entry.websockets.unwrap_or(config.websockets);
     let content = config.calls.content;
     config.calls = CallConfig::overlaid(entry, config.instance.kind, content, (key, problems));
+    let keys_key = format!("{key}.keys");
     config.keys.extend(
         entry
             .keys
             .iter()
-            .filter_map(|from| load_key(from, key, source, problems)),
+            .filter_map(|from| load_key(from, &keys_key, source, problems)),
     );
     overlay_patience(config, entry, key, problems);
     if config.byok == Byok::Deny && config.keys.is_empty() && entry.enabled != Some(false) {
@@ -386,10 +387,13 @@ fn claim(text: &str, key: &str, problems: &mut Problems) -> Option<HostClaim> {
 }
 
 /// Reads one key. A problem names the variable or file, never what it holds.
-fn load_key(from: &KeyFile, key: &str, source: &Source, problems: &mut Problems) -> Option<KeyConfig> {
-    from.load(source)
-        .map_err(|text| problems.add(&format!("{key}.keys"), text))
-        .ok()
+pub(super) fn load_key(
+    from: &KeyFile,
+    key: &str,
+    source: &Source,
+    problems: &mut Problems,
+) -> Option<KeyConfig> {
+    from.load(source).map_err(|text| problems.add(key, text)).ok()
 }
 
 impl KeyFile {

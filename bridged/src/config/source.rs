@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
+use crate::secret;
+
 /// The text of a configuration, being read.
 #[derive(Debug)]
 pub struct Source {
@@ -27,7 +29,7 @@ pub struct Problems {
 impl Problems {
     /// Notes a problem: `key` is the key's path, `text` says what is wrong and what to write instead.
     pub fn add(&mut self, key: &str, text: impl fmt::Display) {
-        self.found.push(format!("{key}: {text}"));
+        self.found.push(told(key, text));
     }
 
     /// Whether there are none.
@@ -46,7 +48,7 @@ pub struct ConfigError {
 impl ConfigError {
     fn single(file: &str, text: impl fmt::Display) -> ConfigError {
         ConfigError {
-            lines: vec![format!("{file}: {text}")],
+            lines: vec![told(file, text)],
         }
     }
 
@@ -97,7 +99,7 @@ impl Source {
         match self.sections.remove(name) {
             None => T::default(),
             Some(value) => value.try_into().unwrap_or_else(|error: toml::de::Error| {
-                problems.add(name, error.message());
+                problems.add(name, without_value(error.message()));
                 T::default()
             }),
         }
@@ -118,7 +120,7 @@ impl Source {
             let label = entry_label(name, index, &value);
             match value.try_into() {
                 Ok(entry) => entries.push(entry),
-                Err(error) => problems.add(&label, error.message()),
+                Err(error) => problems.add(&label, without_value(error.message())),
             }
         }
         entries
@@ -213,6 +215,22 @@ fn entry_label(name: &str, index: usize, value: &Value) -> String {
     match value.get("name").and_then(Value::as_str) {
         Some(entry) => format!("{name}.{entry}"),
         None => format!("{name}[{index}]"),
+    }
+}
+
+/// Goes to logs and answers: whatever looks like a credential is masked, wherever it was written by mistake.
+fn told(place: &str, text: impl fmt::Display) -> String {
+    secret::scrubbed(&format!("{place}: {text}")).into_owned()
+}
+
+/// The message without the text that stands where something else belongs: that may be a key or a password.
+fn without_value(message: &str) -> String {
+    let value = message
+        .split_once("string \"")
+        .and_then(|(before, rest)| Some((before, rest.rsplit_once("\", expected")?.1)));
+    match value {
+        Some((before, after)) => format!("{before}a string, expected{after}"),
+        None => message.to_owned(),
     }
 }
 

@@ -15,6 +15,13 @@ pub struct StoreConfig {
     pub extra_ca: Vec<PathBuf>,
 }
 
+impl StoreConfig {
+    /// Whether the same server is trusted for other reasons. Files need no trust.
+    pub(super) fn has_other_ca(&self, other: &StoreConfig) -> bool {
+        matches!(self.location, StoreLocation::Postgres(_)) && self.extra_ca != other.extra_ca
+    }
+}
+
 /// A database.
 #[derive(Clone, Debug, PartialEq)]
 pub enum StoreLocation {

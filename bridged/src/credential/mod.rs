@@ -16,6 +16,7 @@ use http::header::{AUTHORIZATION, COOKIE, HeaderName};
 use providers::{Endpoint, throttle};
 
 use crate::config::Byok;
+use crate::fingerprint::{Fingerprints, Marks};
 use crate::headers::X_API_KEY;
 use crate::record::{CredentialKind, Mode};
 use crate::refusal::Refusal;
@@ -30,6 +31,8 @@ pub(crate) use quota::{Mark, Quotas};
 pub(crate) struct Credential {
     pub(crate) kind: CredentialKind,
     pub(crate) hint: String,
+    /// By which it is recognised, if it is the user's own.
+    pub(crate) marks: Marks,
     /// The gateway's keys that this request has used; the last is in its headers.
     used: Vec<Arc<Key>>,
     /// The user's own, where the operator wants spent quotas remembered.
@@ -80,10 +83,10 @@ pub(crate) fn choose(
     headers: &mut HeaderMap,
     mode: Mode,
 ) -> Result<Credential, Refusal> {
-    let own = hint_of_own(upstream, headers);
+    let own = own(upstream, headers);
     match (upstream.byok, own) {
-        (Byok::Allow | Byok::Require, Some(hint)) => Ok(Credential {
-            hint,
+        (Byok::Allow | Byok::Require, Some(secret)) => Ok(Credential {
+            hint: mask(secret),
             ..Credential::of(CredentialKind::Byok)
         }),
         (Byok::Require, None) => Err(missing(upstream)),
@@ -106,7 +109,7 @@ pub(crate) fn check_quota(
         return Ok(());
     }
     let quotas = &upstream.health.quotas;
-    credential.mark = quotas.mark(headers, model);
+    credential.mark = own(upstream, headers).and_then(|secret| quotas.mark(secret, model));
     match credential.mark.and_then(|mark| quotas.spent(mark)) {
         None => Ok(()),
         Some(wait) => Err(Refusal::QuotaSpent {
@@ -131,16 +134,27 @@ impl Credential {
         Credential {
             kind,
             hint: String::new(),
+            marks: Marks::default(),
             used: Vec::new(),
             mark: None,
         }
     }
 
-    /// A credential of which only what is recorded is known.
-    pub(crate) fn shown(kind: CredentialKind, hint: String) -> Credential {
+    /// The same credential, of which only what is recorded is known.
+    pub(crate) fn shown(&self) -> Credential {
         Credential {
-            hint,
-            ..Credential::of(kind)
+            hint: self.hint.clone(),
+            marks: self.marks.clone(),
+            ..Credential::of(self.kind)
+        }
+    }
+
+    /// Notes by what the user's own credential, which is in `headers`, is recognised.
+    pub(crate) fn identify(&mut self, upstream: &Upstream, headers: &HeaderMap, fingerprints: &Fingerprints) {
+        if self.kind == CredentialKind::Byok
+            && let Some(secret) = own(upstream, headers)
+        {
+            self.marks = fingerprints.marks(secret);
         }
     }
 
@@ -212,15 +226,14 @@ fn out_of_keys(upstream: &Upstream, none: NoKey) -> Refusal {
     }
 }
 
-fn hint_of_own(upstream: &Upstream, headers: &HeaderMap) -> Option<String> {
+/// The user's own credential without its scheme, which is no secret and says nothing of whose it is.
+fn own<'h>(upstream: &Upstream, headers: &'h HeaderMap) -> Option<&'h str> {
     let named = upstream.key_header.as_ref().and_then(|name| headers.get(name));
     let value = named
         .or_else(|| headers.get(X_API_KEY))
         .or_else(|| headers.get(AUTHORIZATION))?;
     let text = value.to_str().unwrap_or_default().trim();
-    // The scheme is no secret and says nothing of whose credential it is.
-    let secret = text.split_once(' ').map_or(text, |(_, rest)| rest.trim());
-    Some(mask(secret))
+    Some(text.split_once(' ').map_or(text, |(_, rest)| rest.trim()))
 }
 
 fn missing(upstream: &Upstream) -> Refusal {

@@ -8,11 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_lc_rs::hmac;
-use http::HeaderMap;
-use http::header::AUTHORIZATION;
 use tokio::time::Instant;
-
-use crate::headers::X_API_KEY;
 
 /// Credentials remembered of one instance; past it the ones that are back soonest are forgotten.
 const MOST: usize = 4_096;
@@ -39,12 +35,11 @@ impl Quotas {
         }
     }
 
-    /// Marks the user's own credential in `headers`.
-    pub(crate) fn mark(&self, headers: &HeaderMap, model: Option<&str>) -> Option<Mark> {
-        let credential = headers.get(X_API_KEY).or_else(|| headers.get(AUTHORIZATION))?;
+    /// Marks a user's own credential.
+    pub(crate) fn mark(&self, credential: &str, model: Option<&str>) -> Option<Mark> {
         let mut context = hmac::Context::with_key(self.key.as_ref()?);
         context.update(credential.as_bytes());
-        // No header holds this byte.
+        // No credential holds this byte.
         context.update(b"\0");
         context.update(model.unwrap_or_default().as_bytes());
         let mut mark = [0; 32];
@@ -81,38 +76,27 @@ impl Quotas {
 mod tests {
     use super::*;
 
-    fn bearer(text: &'static str) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        headers.insert(AUTHORIZATION, http::HeaderValue::from_static(text));
-        headers
-    }
-
     #[tokio::test(start_paused = true)]
     async fn a_spent_quota_is_one_credentials_and_one_models_own() {
         let quotas = Quotas::new();
-        let mark = |text, model| quotas.mark(&bearer(text), Some(model)).unwrap();
-        let mine = mark("Bearer sk-mine", "m");
+        let mark = |text, model| quotas.mark(text, Some(model)).unwrap();
+        let mine = mark("sk-mine", "m");
         quotas.remember(mine, Some(Duration::from_secs(5)));
-        quotas.remember(mark("Bearer sk-mute", "m"), None);
+        quotas.remember(mark("sk-mute", "m"), None);
         assert_eq!(quotas.spent(mine), Some(Duration::from_secs(5)));
-        for other in [
-            mark("Bearer sk-yours", "m"),
-            mark("Bearer sk-mine", "n"),
-            mark("Bearer sk-mute", "m"),
-        ] {
+        for other in [mark("sk-yours", "m"), mark("sk-mine", "n"), mark("sk-mute", "m")] {
             assert_eq!(quotas.spent(other), None);
         }
         tokio::time::advance(Duration::from_secs(5)).await;
         assert_eq!(quotas.spent(mine), None);
-        assert_eq!(quotas.mark(&HeaderMap::new(), None), None);
+        assert_ne!(quotas.mark("sk-mine", None), Some(mine));
     }
 
     #[tokio::test(start_paused = true)]
     async fn there_is_an_end_to_what_is_remembered() {
         let quotas = Quotas::new();
-        let headers = bearer("Bearer sk");
         for number in 0..MOST + 10 {
-            let mark = quotas.mark(&headers, Some(&number.to_string())).unwrap();
+            let mark = quotas.mark("sk", Some(&number.to_string())).unwrap();
             quotas.remember(mark, Some(Duration::from_secs(60 + number as u64)));
         }
         assert_eq!(quotas.spent.lock().unwrap().len(), MOST);

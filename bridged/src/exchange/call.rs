@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::Exchange;
-use crate::admission::{Admitted, Denied, Facts, Usage};
+use crate::admission::{Admitted, Denied, Facts, Move, Usage};
 use crate::app::App;
 use crate::body;
 use crate::clock::Micros;
@@ -102,9 +102,12 @@ pub(crate) async fn record(
         metrics.prompted();
     }
     let started = started(upstream, call, credential);
-    let recorder = app.recorder.keeping(upstream.calls.content);
+    let snapshot = app.snapshot();
+    let recorder = app
+        .recorder
+        .keeping(snapshot.config.record, upstream.calls.content);
     let pricing = Pricing {
-        prices: app.snapshot().prices.clone(),
+        prices: snapshot.prices.clone(),
         provider: upstream.name.clone(),
         kind: upstream.instance.kind.name(),
         asked: started.model.clone(),
@@ -133,70 +136,140 @@ pub(crate) async fn record(
     }
 }
 
-/// Admits a call that needs no credential to be chosen, and records its start.
+/// Admits a call on a connection that is open already, with the leave of its model's breaker, and records its start.
+///
+/// The breaker of the instance is not asked: it guards new connections, and this one works or ends by itself.
 pub(crate) async fn begin(
     app: &App,
     upstream: &Upstream,
     mut call: Call,
     credential: &Credential,
 ) -> Result<Recording, Refusal> {
-    let admitted = match admit(app, &app.snapshot(), upstream, &call) {
+    let asking = Asking::of(&call);
+    let admitted = match asking.admit(app, &app.snapshot(), upstream) {
         Ok(admitted) => admitted,
-        Err(denied) => return Err(deny(app, upstream, call, denied).await),
+        Err(denied) => return Err(refuse(app, upstream, call, denied.into()).await),
+    };
+    let model = call.inspection.model.as_deref();
+    let watch = match upstream.health.admit_call(call.api, model) {
+        Ok(watch) => watch,
+        Err(wait) => {
+            let refusal = Refusal::model_is_left_alone(upstream, model, wait);
+            return Err(refuse(app, upstream, call, refusal).await);
+        }
     };
     let mut recording = record(app, upstream, &mut call, credential).await?;
     recording.admitted(admitted);
+    recording.watch(watch);
     Ok(recording)
 }
 
-/// Asks whether the call may be made now.
-pub(super) fn admit(
+/// Records a call that the provider has begun by itself: nobody can refuse it any more. What it uses counts where
+/// there is still room to count it.
+pub(crate) async fn begin_unasked(
     app: &App,
-    snapshot: &Snapshot,
     upstream: &Upstream,
-    call: &Call,
-) -> Result<Admitted, Denied> {
-    let (estimate, priced) = estimate(snapshot, upstream, call);
-    let facts = Facts {
-        identity: &call.identity,
-        provider: &upstream.name,
-        model: call.inspection.model.as_deref(),
-        estimate,
-        priced,
-        date: call.date,
-        queued: app.recorder.queued(),
-    };
-    snapshot.admission.admit(&facts, &app.load, Instant::now())
+    mut call: Call,
+    credential: &Credential,
+) -> Result<Recording, Refusal> {
+    let admitted = Asking::of(&call).admit(app, &app.snapshot(), upstream);
+    let mut recording = record(app, upstream, &mut call, credential).await?;
+    if let Ok(admitted) = admitted {
+        recording.admitted(admitted);
+    }
+    Ok(recording)
 }
 
-/// What a call may use, before it is known; and whether it has a price.
-fn estimate(snapshot: &Snapshot, upstream: &Upstream, call: &Call) -> (Usage, bool) {
-    let usage = providers::Usage {
-        input: call.body.len() as u64 / BYTES_PER_TOKEN,
-        output: call.inspection.max_output.unwrap_or(USUAL_OUTPUT),
-        ..providers::Usage::default()
-    };
-    let of = Priced {
-        provider: &upstream.name,
-        kind: upstream.instance.kind.name(),
-        answered: None,
-        asked: call.inspection.model.as_deref(),
-        tier: None,
-    };
-    // A look-up that nobody needs is not made.
-    let counted = snapshot.admission.counts_money();
-    let date = call.date.into();
-    let cost = counted.then(|| snapshot.prices.cost(&of, &usage, date)).flatten();
-    let estimate = Usage {
-        tokens: usage.input.saturating_add(usage.output),
-        micros: cost.and_then(|cost| u64::try_from(cost).ok()).unwrap_or_default(),
-    };
-    (estimate, cost.is_some())
+/// What a call asks for, as far as limits and budgets can tell.
+#[derive(Clone, Debug)]
+pub(super) struct Asking {
+    pub(super) identity: Identity,
+    pub(super) model: Option<String>,
+    date: Micros,
+    /// Tokens that it may use, before that is known: in and out.
+    tokens: (u64, u64),
 }
 
-/// Puts a call that is not admitted on record, so that an auditor sees it; unless there are too many of them.
-pub(super) async fn deny(app: &App, upstream: &Upstream, mut call: Call, denied: Denied) -> Refusal {
-    let refusal = Refusal::Denied(denied);
+impl Asking {
+    pub(super) fn of(call: &Call) -> Asking {
+        Asking {
+            identity: call.identity.clone(),
+            model: call.inspection.model.clone(),
+            date: call.date,
+            tokens: (
+                call.body.len() as u64 / BYTES_PER_TOKEN,
+                call.inspection.max_output.unwrap_or(USUAL_OUTPUT),
+            ),
+        }
+    }
+
+    /// Asks whether the call may be made now.
+    pub(super) fn admit(
+        &self,
+        app: &App,
+        snapshot: &Snapshot,
+        upstream: &Upstream,
+    ) -> Result<Admitted, Denied> {
+        let facts = self.facts(app, snapshot, upstream);
+        snapshot.admission.admit(&facts, &app.load, Instant::now())
+    }
+
+    /// Asks whether another instance may answer a call that holds `admitted`; gives what it has to hold then.
+    pub(super) fn admit_elsewhere(
+        &self,
+        app: &App,
+        snapshot: &Snapshot,
+        upstream: &Upstream,
+        admitted: &Admitted,
+    ) -> Result<Move, Denied> {
+        let facts = self.facts(app, snapshot, upstream);
+        snapshot
+            .admission
+            .admit_elsewhere(&facts, admitted, Instant::now())
+    }
+
+    fn facts<'a>(&'a self, app: &App, snapshot: &Snapshot, upstream: &'a Upstream) -> Facts<'a> {
+        let (estimate, priced) = self.estimate(snapshot, upstream);
+        Facts {
+            identity: &self.identity,
+            provider: &upstream.name,
+            model: self.model.as_deref(),
+            estimate,
+            priced,
+            date: self.date,
+            queued: app.recorder.queued(),
+        }
+    }
+
+    /// What the call may use, before it is known; and whether it has a price.
+    fn estimate(&self, snapshot: &Snapshot, upstream: &Upstream) -> (Usage, bool) {
+        let (input, output) = self.tokens;
+        let usage = providers::Usage {
+            input,
+            output,
+            ..providers::Usage::default()
+        };
+        let of = Priced {
+            provider: &upstream.name,
+            kind: upstream.instance.kind.name(),
+            answered: None,
+            asked: self.model.as_deref(),
+            tier: None,
+        };
+        // A look-up that nobody needs is not made.
+        let counted = snapshot.admission.counts_money();
+        let date = self.date.into();
+        let cost = counted.then(|| snapshot.prices.cost(&of, &usage, date)).flatten();
+        let estimate = Usage {
+            tokens: input.saturating_add(output),
+            micros: cost.and_then(|cost| u64::try_from(cost).ok()).unwrap_or_default(),
+        };
+        (estimate, cost.is_some())
+    }
+}
+
+/// Puts a call that is refused on record, so that an auditor sees it; unless there are too many of them.
+pub(super) async fn refuse(app: &App, upstream: &Upstream, mut call: Call, refusal: Refusal) -> Refusal {
     if !app.recorder.may_note_refusal() {
         return refusal;
     }
@@ -234,6 +307,9 @@ fn started(upstream: &Upstream, call: &mut Call, credential: &Credential) -> Sta
         mode: call.mode,
         credential: credential.kind,
         credential_hint: credential.hint.clone(),
+        credential_fingerprint: credential.marks.fingerprint.clone(),
+        credential_plan: credential.marks.claims.plan.clone(),
+        credential_account: credential.marks.claims.account.clone(),
         stream: inspection.stream,
         request_bytes: call.body.len() as u64,
         started_at: call.date,

@@ -2,15 +2,16 @@
 //!
 //! `find` admits a call before anything is recorded or sent; `again`, `another_key` and `elsewhere` prepare the next
 //! attempt. Invariant: a call leaves its instance only with the other's own key, and only if it had a key of the
-//! gateway's before.
+//! gateway's before; and what it takes is held where it goes before it is sent there.
 
 use http::HeaderMap;
 use providers::{Api, Endpoint, Route, Target, Transport};
 
-use super::call::Call;
+use super::call::{Asking, Call};
+use crate::admission::Admitted;
+use crate::app::App;
 use crate::breaker::Permit;
 use crate::credential::{self, Credential};
-use crate::identity::Identity;
 use crate::record::CredentialKind;
 use crate::refusal::Refusal;
 use crate::snapshot::Snapshot;
@@ -24,10 +25,12 @@ pub(super) struct Way<'a> {
     pub(super) credential: Credential,
     /// `None` where there is nothing to break: the instance is simulated.
     pub(super) leave: Option<Leave>,
+    /// What the call holds of limits and budgets, those of this instance among them.
+    pub(super) admitted: Admitted,
+    app: &'a App,
     snapshot: &'a Snapshot,
-    identity: Identity,
+    asking: Asking,
     api: Api,
-    model: Option<String>,
     /// The path below the base URL of the instance that was asked, with its query.
     path: String,
     /// The instances still to be tried in its place.
@@ -43,17 +46,20 @@ pub(super) struct Leave {
 
 /// Finds a call's way, and puts the credential for it into its headers.
 pub(super) fn find<'a>(
-    snapshot: &'a Snapshot,
+    (app, snapshot): (&'a App, &'a Snapshot),
     upstream: &'a Upstream,
     (route, api): (&Route, Api),
     call: &mut Call,
+    (asking, admitted): (Asking, Admitted),
 ) -> Result<Way<'a>, Refusal> {
     let headers = &mut call.parts.headers;
-    let model = call.inspection.model.clone();
     let chosen = credential::choose(upstream, headers, call.mode);
     // The instance has keys and none can be used: another may have one.
     let (credential, refused) = match chosen {
-        Ok(credential) => (credential, None),
+        Ok(mut credential) => {
+            credential.identify(upstream, headers, &app.fingerprints);
+            (credential, None)
+        }
         Err(refusal @ (Refusal::KeysResting { .. } | Refusal::KeysRejected { .. })) => {
             (Credential::of(CredentialKind::Central), Some(refusal))
         }
@@ -64,14 +70,15 @@ pub(super) fn find<'a>(
         target: route.target.clone(),
         credential,
         leave: None,
+        admitted,
+        app,
         snapshot,
-        identity: call.identity.clone(),
+        asking,
         api,
-        model,
         path: below_base(upstream, &route.target.path_and_query).to_owned(),
         others: upstream.fallback.iter(),
     };
-    let model = way.model.as_deref();
+    let model = way.asking.model.as_deref();
     credential::check_quota(upstream, headers, model, &mut way.credential)?;
     let admitted = match refused {
         Some(refusal) => Err(refusal),
@@ -127,20 +134,21 @@ impl<'a> Way<'a> {
     }
 
     fn move_to(&mut self, name: &str, headers: &mut HeaderMap) -> Option<()> {
-        let Snapshot {
-            providers, admission, ..
-        } = self.snapshot;
+        let providers = &self.snapshot.providers;
         let registry = &providers.registry;
         let route = registry
             .route_named(&http::Method::POST, name, &self.path)
             .ok()
             .filter(|route| route.endpoint == Endpoint::Bridged(self.api))?;
         let upstream = providers.upstream(route.index)?;
-        let model = self.model.as_deref();
-        admission.permit(&self.identity, &upstream.name, model).ok()?;
-        // The breakers first: a key that is put in must not be left there for another instance.
+        // What can refuse comes first: a key that is put in must not be left there for another instance.
+        let held = self
+            .asking
+            .admit_elsewhere(self.app, self.snapshot, upstream, &self.admitted)
+            .ok()?;
         let leave = self.ask(upstream).ok()?;
         let credential = credential::move_to(upstream, headers).ok()?;
+        self.admitted.become_of(held);
         self.upstream = upstream;
         self.target = route.target;
         self.credential = credential;
@@ -152,18 +160,17 @@ impl<'a> Way<'a> {
         if upstream.instance.kind.transport() == Transport::Simulated {
             return Ok(None);
         }
-        let refused = |model: Option<&str>, wait| Refusal::CircuitOpen {
-            provider: upstream.name.to_string(),
-            model: model.map(str::to_owned),
-            wait,
-        };
-        let model = self.model.as_deref();
+        let model = self.asking.model.as_deref();
         let call = upstream
             .health
             .admit_call(self.api, model)
-            .map_err(|wait| refused(model.or(Some("unknown")), wait))?;
+            .map_err(|wait| Refusal::model_is_left_alone(upstream, model, wait))?;
         let instance = upstream.admit().map_err(|error| match error {
-            UpstreamError::Open { wait } => refused(None, wait),
+            UpstreamError::Open { wait } => Refusal::CircuitOpen {
+                provider: upstream.name.to_string(),
+                model: None,
+                wait,
+            },
             error => Refusal::Upstream {
                 provider: upstream.name.to_string(),
                 error,

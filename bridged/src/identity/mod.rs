@@ -95,7 +95,7 @@ pub enum IdentityError {
     #[error("the gateway token is unknown, expired or revoked")]
     Unknown,
     /// Nobody can say whether the token is good.
-    #[error("the identity provider cannot be reached")]
+    #[error("it cannot be found out at the moment whether the token is good")]
     Unavailable,
 }
 
@@ -175,8 +175,13 @@ impl Sources {
         match &self.oidc {
             Some(oidc) if oidc::is_jwt(token) => oidc.verify(token, now).await,
             _ => {
-                let record = app.tokens.find(token, now).await.ok_or(IdentityError::Unknown)?;
-                Ok(Identity::from(&*record))
+                let found = app.tokens.find(token, now).await;
+                let record = found.map_err(|error| {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::debug!(error, "a token could not be looked up");
+                    IdentityError::Unavailable
+                })?;
+                Ok(Identity::from(&*record.ok_or(IdentityError::Unknown)?))
             }
         }
     }

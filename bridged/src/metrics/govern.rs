@@ -13,6 +13,8 @@ pub struct ConfigMetrics {
     is_good: AtomicBool,
     failures: Counter,
     lag: Gauge,
+    /// Configurations that something still goes by.
+    pub live: Gauge,
 }
 
 /// Budgets.
@@ -32,6 +34,7 @@ impl ConfigMetrics {
             is_good: AtomicBool::new(true),
             failures: counter!("causeway_config_reload_failures_total"),
             lag: gauge!("causeway_event_loop_lag_seconds"),
+            live: gauge!("causeway_config_live"),
         }
     }
 
@@ -89,6 +92,10 @@ pub(super) fn describe() {
     describe_counter!(
         "causeway_config_reload_failures_total",
         "Times that a changed configuration could not be used"
+    );
+    describe_gauge!(
+        "causeway_config_live",
+        "Configurations that are in use: the one that runs, and those of what began before"
     );
     describe_gauge!("causeway_event_loop_lag_seconds", "How late timers fire");
     describe_counter!(

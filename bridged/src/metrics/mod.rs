@@ -81,6 +81,8 @@ pub struct RecordMetrics {
     pub lost: Counter,
     /// Events that are in none of these places. Never anything but zero.
     pub unaccounted: Gauge,
+    /// Links of the chains of records that the search index has not read yet: two an interception.
+    pub unindexed: Gauge,
 }
 
 /// Refusals below the level of requests.
@@ -146,6 +148,7 @@ impl Metrics {
                 refused: counter!("causeway_records_refused_total"),
                 lost: counter!("causeway_records_lost_total"),
                 unaccounted: gauge!("causeway_records_unaccounted"),
+                unindexed: gauge!("causeway_records_unindexed"),
             };
             let wire = WireMetrics {
                 malformed: refusals("malformed_request"),
@@ -235,9 +238,10 @@ impl Metrics {
             .increment(1);
     }
 
-    /// Counts a trouble of a client.
-    pub fn trouble(&self, reason: &'static str) {
-        self.resolve(|| counter!("causeway_troubles_total", "reason" => reason))
+    /// Counts a trouble that a client had on its way to an instance, or to none.
+    pub fn trouble(&self, provider: Option<&str>, reason: &'static str) {
+        let provider = provider.unwrap_or("none").to_owned();
+        self.resolve(|| counter!("causeway_troubles_total", "provider" => provider, "reason" => reason))
             .increment(1);
     }
 
@@ -449,6 +453,10 @@ fn describe_records() {
     describe_gauge!(
         "causeway_records_unaccounted",
         "Record events that are nowhere; anything but 0 is a defect"
+    );
+    describe_gauge!(
+        "causeway_records_unindexed",
+        "Record events of the store that the search index has not read yet"
     );
 }
 

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::{Ended, Started};
+use crate::secret::scrubbed;
 
 /// Longest word that repeats (a model, a tool …) and longest id of a peer, in bytes.
 const WORD: usize = 256;
@@ -27,6 +28,8 @@ pub(super) fn started(started: &mut Started) {
         &mut started.session_id,
         &mut started.agent_id,
         &mut started.parent_agent_id,
+        &mut started.credential_plan,
+        &mut started.credential_account,
     ] {
         optional(word, WORD);
     }
@@ -40,6 +43,11 @@ pub(super) fn started(started: &mut Started) {
 /// Cleans the texts of an end.
 pub(super) fn ended(ended: &mut Ended) {
     optional(&mut ended.error_kind, WORD);
+    if let Some(message) = &mut ended.error_message
+        && let Cow::Owned(scrubbed) = scrubbed(message)
+    {
+        *message = scrubbed;
+    }
     optional(&mut ended.error_message, MESSAGE);
     let Some(facts) = &mut ended.facts else { return };
     for word in [&mut facts.model, &mut facts.finish_reason, &mut facts.response_id] {

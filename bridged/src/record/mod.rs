@@ -101,6 +101,12 @@ pub struct Started {
     pub credential: CredentialKind,
     /// A masked hint of that credential.
     pub credential_hint: String,
+    /// By which it is recognised, if it is the user's own.
+    pub credential_fingerprint: Option<String>,
+    /// The plan that it names, unverified.
+    pub credential_plan: Option<String>,
+    /// The account that it names, unverified.
+    pub credential_account: Option<String>,
     /// Whether a stream was asked for.
     pub stream: bool,
     /// Length of the request's body.

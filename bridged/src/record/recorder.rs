@@ -44,8 +44,11 @@ pub enum Job {
     Write {
         /// What happened.
         event: Event,
-        /// Told when the event is kept; dropped when it is refused or lost.
+        /// Told when the event is kept; dropped when it is refused or lost. Who waits is told of nothing less than
+        /// a commit on disk.
         committed: Option<oneshot::Sender<()>>,
+        /// What happens when it cannot be kept.
+        when_full: WhenFull,
     },
     /// End, once all that is queued is written.
     Stop,
@@ -62,19 +65,35 @@ pub enum RecordError {
     Stalled,
 }
 
-/// Says whether anything more can be kept. The writer closes it while the spool is full.
+/// Says whether anything more can be kept, and where. The writer closes it while the spool is full.
 #[derive(Clone, Debug, Default)]
-pub struct Gate(Arc<AtomicBool>);
+pub struct Gate(Arc<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    closed: AtomicBool,
+    in_spool: AtomicBool,
+}
 
 impl Gate {
     /// Closes or opens the gate.
     pub fn set_closed(&self, closed: bool) {
-        self.0.store(closed, Ordering::Relaxed);
+        self.0.closed.store(closed, Ordering::Relaxed);
     }
 
-    /// Whether starts are refused.
+    /// Whether nothing more can be kept.
     pub fn is_closed(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.closed.load(Ordering::Relaxed)
+    }
+
+    /// Says whether records wait in the spool.
+    pub fn set_in_spool(&self, waiting: bool) {
+        self.0.in_spool.store(waiting, Ordering::Relaxed);
+    }
+
+    /// Whether records wait in the spool for the store.
+    pub fn has_in_spool(&self) -> bool {
+        self.0.in_spool.load(Ordering::Relaxed)
     }
 }
 
@@ -126,11 +145,16 @@ impl Recorder {
         &self.config
     }
 
-    /// The same recorder for calls of which so much text is kept.
+    /// Whether anything more can be kept, and where.
+    pub fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// The same recorder for a call that is kept as `config` says from its start to its end, with so much of its text.
     #[must_use]
-    pub fn keeping(&self, content: Content) -> Recorder {
+    pub fn keeping(&self, config: RecordConfig, content: Content) -> Recorder {
         let mut recorder = self.clone();
-        recorder.config.content = content;
+        recorder.config = RecordConfig { content, ..config };
         recorder
     }
 
@@ -175,7 +199,8 @@ impl Recorder {
         self.metrics.started.increment(1);
         let (committed, wait) = self.acknowledgement();
         let event = Event::Start(Box::new(started));
-        let refuses = self.config.when_full == WhenFull::Refuse;
+        let when_full = self.config.when_full;
+        let refuses = when_full == WhenFull::Refuse;
         if refuses && self.gate.is_closed() {
             self.metrics.refused.increment(1);
             return Err(RecordError::Full);
@@ -183,7 +208,11 @@ impl Recorder {
         // Counted first: the writer may take it out at once.
         self.metrics.queued.increment(1.0);
         self.queue
-            .try_send(Job::Write { event, committed })
+            .try_send(Job::Write {
+                event,
+                committed,
+                when_full,
+            })
             .map_err(|_| {
                 self.metrics.queued.decrement(1.0);
                 let not_kept = if refuses {
@@ -221,7 +250,12 @@ impl Recorder {
         let (committed, wait) = self.acknowledgement();
         let event = Event::End(Box::new(ended));
         self.metrics.queued.increment(1.0);
-        match self.queue.try_send(Job::Write { event, committed }) {
+        let job = Job::Write {
+            event,
+            committed,
+            when_full: self.config.when_full,
+        };
+        match self.queue.try_send(job) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Closed(_)) => self.lose_queued(),
             Err(mpsc::error::TrySendError::Full(job)) => self.queue_later(job),

@@ -176,6 +176,25 @@ impl Recording {
         self.watch = Some(watch);
     }
 
+    /// Notes that the reply has begun, where it has no head of its own.
+    pub(crate) fn begun(&mut self) {
+        self.watch = self.watch.take().map(CallWatch::answered);
+    }
+
+    /// Notes that the upstream failed the call with this status, and may have asked for a wait.
+    pub(crate) fn upstream_failed(&mut self, status: u16, wait: Option<Duration>) {
+        if let Some(watch) = self.watch.take() {
+            watch.failed_later(status, wait);
+        }
+    }
+
+    /// Notes that the upstream went away before the reply had begun.
+    pub(crate) fn deserted(&mut self, kind: &'static str) {
+        if let Some(watch) = self.watch.take() {
+            watch.failed(kind, None, None);
+        }
+    }
+
     /// Notes the status that the client gets.
     pub fn answered(&mut self, status: u16) {
         self.status = Some(status);

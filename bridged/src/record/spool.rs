@@ -116,6 +116,11 @@ impl Spool {
         Ok(spool)
     }
 
+    /// Takes at most `most` bytes from now on.
+    pub fn limit(&mut self, most: u64) {
+        self.most = most;
+    }
+
     /// Events that wait.
     pub fn events(&self) -> u64 {
         self.events

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::sql::{Row, Value, transaction};
+use super::sql::{self, Row, Value, transaction};
 use super::{Store, StoreError};
 use crate::admission::{Entry, Usage};
 use crate::clock::Micros;
@@ -46,12 +46,7 @@ impl Store {
     /// The store cannot be read.
     pub async fn spent(&self, mark: Mark) -> Result<(Vec<Entry>, Mark), StoreError> {
         self.ask(move |database| {
-            let now = format!("SELECT {}", database.dialect().now());
-            let now = database
-                .query(&now, &[])?
-                .pop()
-                .ok_or(StoreError::Unreadable)?
-                .int()?;
+            let now = sql::now(database)?;
             let rows = database.query(
                 "SELECT name, account, since, tokens, micros FROM budget WHERE changed_at >= ?1",
                 &[Value::Int(mark.0.saturating_sub(OVERLAP))],

@@ -2,8 +2,8 @@
 //!
 //! Every process has a chain of its own. A link covers one event of an interception (`seal_start`, `seal_end`) or
 //! a note of what was deleted on purpose, and the link before it. What the store derives (sessions, threads,
-//! results of tool calls, costs) is not covered. A sealed record is read back from its row by the same fields in
-//! the same order, so anything added to one of the pairs here must be added to the other.
+//! results of tool calls, costs) is not covered. `Start` and `End` are what is sealed: both the event and the row that
+//! it became are seen through them, so that one order of fields serves for sealing and for checking.
 
 use aws_lc_rs::digest::{Context, SHA256};
 use serde_json::value::RawValue;
@@ -11,6 +11,8 @@ use uuid::Uuid;
 
 use super::content::{Digest, sha256};
 use super::rows::InterceptionRow;
+use super::write::{extra, tokens};
+use crate::clock::Micros;
 use crate::record::{Ended, Started};
 
 /// What a link covers.
@@ -116,43 +118,99 @@ impl Seal {
     }
 }
 
+/// What a link says of a start: made of the start itself when it is written, and of its row when that is checked.
+struct Start<'a> {
+    ids: (&'a Uuid, &'a Uuid, Option<&'a Uuid>),
+    user: &'a str,
+    provider: &'a str,
+    kind: &'a str,
+    api: &'a str,
+    model: Option<&'a str>,
+    client: &'a str,
+    client_version: Option<&'a str>,
+    user_agent: Option<&'a str>,
+    agents: [Option<&'a str>; 2],
+    mode: &'a str,
+    credential: &'a str,
+    credential_hint: &'a str,
+    /// Fingerprint, plan and account.
+    marks: [Option<&'a str>; 3],
+    stream: bool,
+    request_bytes: i64,
+    started_at: &'a str,
+    prompt: Option<&'a Digest>,
+    prompt_truncated: bool,
+}
+
+impl Start<'_> {
+    fn seal(&self) -> Digest {
+        let mut seal = Seal::new();
+        let (id, request, connect) = self.ids;
+        seal.bytes(Some(id.as_bytes()))
+            .bytes(Some(request.as_bytes()))
+            .bytes(connect.map(|id| id.as_bytes().as_slice()))
+            .text(Some(self.user))
+            .text(Some(self.provider))
+            .text(Some(self.kind))
+            .text(Some(self.api))
+            .text(self.model)
+            .text(Some(self.client))
+            .text(self.client_version)
+            .text(self.user_agent);
+        self.agents.iter().for_each(|agent| {
+            seal.text(*agent);
+        });
+        seal.text(Some(self.mode))
+            .text(Some(self.credential))
+            .text(Some(self.credential_hint))
+            .number(self.stream)
+            .number(self.request_bytes)
+            .text(Some(self.started_at))
+            .bytes(self.prompt.map(Digest::as_slice))
+            .number(self.prompt_truncated);
+        // Records from before there were marks are sealed without them.
+        if self.marks.iter().any(Option::is_some) {
+            self.marks.iter().for_each(|mark| {
+                seal.text(*mark);
+            });
+        }
+        seal.finish()
+    }
+}
+
 /// What a link says of a start that is being written.
 pub(super) fn seal_start(started: &Started) -> Digest {
-    let mut seal = Seal::new();
-    seal.bytes(Some(started.id.as_bytes()))
-        .bytes(Some(started.request_id.as_bytes()))
-        .bytes(started.connect_id.as_ref().map(|id| id.as_bytes().as_slice()))
-        .text(Some(&started.user))
-        .text(Some(&started.provider))
-        .text(Some(&started.kind))
-        .text(Some(started.api.as_str()))
-        .text(started.model.as_deref())
-        .text(Some(&started.client))
-        .text(started.client_version.as_deref())
-        .text(started.user_agent.as_deref())
-        .text(started.agent_id.as_deref())
-        .text(started.parent_agent_id.as_deref())
-        .text(Some(started.mode.as_str()))
-        .text(Some(started.credential.as_str()))
-        .text(Some(&started.credential_hint))
-        .number(started.stream)
-        .number(signed(started.request_bytes))
-        .text(Some(&started.started_at.rfc3339()))
-        .bytes(
-            started
-                .prompt
-                .as_ref()
-                .map(|text| sha256(text.as_bytes()))
-                .as_ref()
-                .map(Digest::as_slice),
-        )
-        .number(started.prompt.is_some() && started.prompt_truncated);
-    seal.finish()
+    let prompt = started.prompt.as_ref().map(|text| sha256(text.as_bytes()));
+    Start {
+        ids: (&started.id, &started.request_id, started.connect_id.as_ref()),
+        user: &started.user,
+        provider: &started.provider,
+        kind: &started.kind,
+        api: started.api.as_str(),
+        model: started.model.as_deref(),
+        client: &started.client,
+        client_version: started.client_version.as_deref(),
+        user_agent: started.user_agent.as_deref(),
+        agents: [started.agent_id.as_deref(), started.parent_agent_id.as_deref()],
+        mode: started.mode.as_str(),
+        credential: started.credential.as_str(),
+        credential_hint: &started.credential_hint,
+        marks: [
+            started.credential_fingerprint.as_deref(),
+            started.credential_plan.as_deref(),
+            started.credential_account.as_deref(),
+        ],
+        stream: started.stream,
+        request_bytes: signed(started.request_bytes),
+        started_at: &started.started_at.rfc3339(),
+        prompt: prompt.as_ref(),
+        prompt_truncated: started.prompt.is_some() && started.prompt_truncated,
+    }
+    .seal()
 }
 
 /// What a link must say of the start of a stored interception.
 pub(super) fn reseal_start(row: &InterceptionRow) -> Digest {
-    let mut seal = Seal::new();
     let (provider, hint) = match &row.asked {
         Some((provider, hint)) => (provider.as_str(), hint.as_str()),
         None => (
@@ -160,134 +218,211 @@ pub(super) fn reseal_start(row: &InterceptionRow) -> Digest {
             row.credential_hint.as_deref().unwrap_or_default(),
         ),
     };
-    seal.bytes(Some(row.id.as_bytes()))
-        .bytes(Some(row.request_id.as_bytes()))
-        .bytes(row.connect_id.as_ref().map(|id| id.as_bytes().as_slice()))
-        .text(Some(&row.user))
-        .text(Some(provider))
-        .text(Some(&row.kind))
-        .text(Some(row.api))
-        .text(row.model.as_deref())
-        .text(Some(&row.client))
-        .text(row.client_version.as_deref())
-        .text(row.user_agent.as_deref())
-        .text(row.agent_id.as_deref())
-        .text(row.parent_agent_id.as_deref())
-        .text(Some(row.mode))
-        .text(Some(row.credential_kind))
-        .text(Some(hint))
-        .number(row.stream)
-        .number(row.request_bytes)
-        .text(Some(&row.started_at))
-        .bytes(row.digests.prompt.as_ref().map(Digest::as_slice))
-        .number(row.prompt_truncated);
-    seal.finish()
+    Start {
+        ids: (&row.id, &row.request_id, row.connect_id.as_ref()),
+        user: &row.user,
+        provider,
+        kind: &row.kind,
+        api: row.api,
+        model: row.model.as_deref(),
+        client: &row.client,
+        client_version: row.client_version.as_deref(),
+        user_agent: row.user_agent.as_deref(),
+        agents: [row.agent_id.as_deref(), row.parent_agent_id.as_deref()],
+        mode: row.mode,
+        credential: row.credential_kind,
+        credential_hint: hint,
+        marks: [
+            row.credential_fingerprint.as_deref(),
+            row.credential_plan.as_deref(),
+            row.credential_account.as_deref(),
+        ],
+        stream: row.stream,
+        request_bytes: row.request_bytes,
+        started_at: &row.started_at,
+        prompt: row.digests.prompt.as_ref(),
+        prompt_truncated: row.prompt_truncated,
+    }
+    .seal()
+}
+
+/// What a link says of an end, but for the parts of the reply; made of either, as `Start`.
+struct End<'a> {
+    id: &'a Uuid,
+    outcome: &'a str,
+    status: Option<u16>,
+    error: [Option<&'a str>; 2],
+    first_token_at: Option<&'a str>,
+    ended_at: &'a str,
+    overhead_us: i64,
+    response_bytes: i64,
+    retries: u32,
+    /// Provider and credential hint of who answered, if that is not who was asked first.
+    answerer: [Option<&'a str>; 2],
+    /// Model, reason of the end, and id.
+    reply: [Option<&'a str>; 3],
+}
+
+/// The counts of a usage, what else was counted, and the source of all that.
+type Counts<'a> = ([i64; 5], Option<&'a str>, &'a str);
+/// A tool call: id, name, kind, whether its arguments were cut, and their digest.
+type Call<'a> = (&'a str, &'a str, &'a str, bool, Digest);
+/// A thought: its source and its text's digest.
+type Thought<'a> = (&'a str, Digest);
+
+impl End<'_> {
+    fn seal<'p>(
+        &self,
+        usage: Option<Counts<'p>>,
+        calls: impl ExactSizeIterator<Item = Call<'p>>,
+        thoughts: impl ExactSizeIterator<Item = Thought<'p>>,
+        output: Option<Digest>,
+    ) -> Digest {
+        let mut seal = Seal::new();
+        let [error_kind, error_message] = self.error;
+        let [provider, hint] = self.answerer;
+        let [model, finish_reason, response_id] = self.reply;
+        seal.bytes(Some(self.id.as_bytes()))
+            .text(Some(self.outcome))
+            .optional(self.status.map(i64::from))
+            .text(error_kind)
+            .text(error_message)
+            .text(self.first_token_at)
+            .text(Some(self.ended_at))
+            .number(self.overhead_us)
+            .number(self.response_bytes)
+            .number(self.retries)
+            .text(provider)
+            .text(hint)
+            .text(model)
+            .text(finish_reason)
+            .text(response_id)
+            .number(usage.is_some());
+        if let Some((counts, extra, source)) = usage {
+            counts.iter().for_each(|count| {
+                seal.number(*count);
+            });
+            seal.text(extra).text(Some(source));
+        }
+        seal.number(signed(calls.len() as u64));
+        for (id, name, kind, truncated, arguments) in calls {
+            seal.text(Some(id))
+                .text(Some(name))
+                .text(Some(kind))
+                .number(truncated)
+                .bytes(Some(&arguments));
+        }
+        seal.number(signed(thoughts.len() as u64));
+        for (source, text) in thoughts {
+            seal.text(Some(source)).bytes(Some(&text));
+        }
+        seal.bytes(output.as_ref().map(Digest::as_slice)).finish()
+    }
 }
 
 /// What a link says of an end that is being written.
 pub(super) fn seal_end(ended: &Ended) -> Digest {
-    let mut seal = Seal::new();
     let facts = ended.facts.as_ref();
-    seal.bytes(Some(ended.id.as_bytes()))
-        .text(Some(ended.outcome.as_str()))
-        .optional(ended.status.map(i64::from))
-        .text(ended.error_kind.as_deref())
-        .text(ended.error_message.as_deref())
-        .text(ended.first_token_at.map(crate::clock::Micros::rfc3339).as_deref())
-        .text(Some(&ended.ended_at.rfc3339()))
-        .number(signed(ended.overhead_us))
-        .number(signed(ended.response_bytes))
-        .number(ended.retries)
-        .text(ended.answerer.as_ref().map(|answerer| &*answerer.provider))
-        .text(
-            ended
-                .answerer
-                .as_ref()
-                .map(|answerer| answerer.credential_hint.as_str()),
-        )
-        .text(facts.and_then(|facts| facts.model.as_deref()))
-        .text(facts.and_then(|facts| facts.finish_reason.as_deref()))
-        .text(facts.and_then(|facts| facts.response_id.as_deref()));
-    let Some(facts) = facts else {
-        return seal.number(0).number(0).number(0).bytes(None).finish();
+    let answerer = ended.answerer.as_ref();
+    let first_token_at = ended.first_token_at.map(Micros::rfc3339);
+    let end = End {
+        id: &ended.id,
+        outcome: ended.outcome.as_str(),
+        status: ended.status,
+        error: [ended.error_kind.as_deref(), ended.error_message.as_deref()],
+        first_token_at: first_token_at.as_deref(),
+        ended_at: &ended.ended_at.rfc3339(),
+        overhead_us: signed(ended.overhead_us),
+        response_bytes: signed(ended.response_bytes),
+        retries: ended.retries,
+        answerer: [
+            answerer.map(|answerer| &*answerer.provider),
+            answerer.map(|answerer| answerer.credential_hint.as_str()),
+        ],
+        reply: [
+            facts.and_then(|facts| facts.model.as_deref()),
+            facts.and_then(|facts| facts.finish_reason.as_deref()),
+            facts.and_then(|facts| facts.response_id.as_deref()),
+        ],
     };
-    seal.number(facts.usage.is_some());
-    if let Some(usage) = &facts.usage {
-        for count in [
+    let extra = facts.and_then(|facts| extra(facts.usage.as_ref()?));
+    let usage = facts.and_then(|facts| {
+        let usage = facts.usage.as_ref()?;
+        let counts = [
             usage.input,
             usage.output,
             usage.cache_read,
             usage.cache_write,
             usage.reasoning,
-        ] {
-            seal.number(super::write::tokens(count));
-        }
-        seal.text(super::write::extra(usage).as_deref())
-            .text(Some(facts.usage_source.as_str()));
-    }
-    seal.number(signed(facts.tool_calls.len() as u64));
-    for call in &facts.tool_calls {
-        seal.text(Some(&call.id))
-            .text(Some(&call.name))
-            .text(Some(call.kind.as_str()))
-            .number(call.truncated)
-            .bytes(Some(&sha256(call.arguments.as_bytes())));
-    }
-    seal.number(signed(facts.thoughts.len() as u64));
-    for thought in &facts.thoughts {
-        seal.text(Some(thought.source.as_str()))
-            .bytes(Some(&sha256(thought.text.as_bytes())));
-    }
-    let output = facts.output.as_ref().map(|text| sha256(text.as_bytes()));
-    seal.bytes(output.as_ref().map(Digest::as_slice)).finish()
+        ];
+        Some((counts.map(tokens), extra.as_deref(), facts.usage_source.as_str()))
+    });
+    let calls = facts.map_or(&[][..], |facts| &facts.tool_calls);
+    let calls = calls.iter().map(|call| {
+        let arguments = sha256(call.arguments.as_bytes());
+        let kind = call.kind.as_str();
+        (
+            call.id.as_str(),
+            call.name.as_str(),
+            kind,
+            call.truncated,
+            arguments,
+        )
+    });
+    let thoughts = facts.map_or(&[][..], |facts| &facts.thoughts);
+    let thoughts = thoughts
+        .iter()
+        .map(|thought| (thought.source.as_str(), sha256(thought.text.as_bytes())));
+    let output = facts.and_then(|facts| Some(sha256(facts.output.as_ref()?.as_bytes())));
+    end.seal(usage, calls, thoughts, output)
 }
 
 /// What a link must say of the end of a stored interception.
 pub(super) fn reseal_end(row: &InterceptionRow) -> Digest {
-    let mut seal = Seal::new();
-    seal.bytes(Some(row.id.as_bytes()))
-        .text(Some(row.outcome.unwrap_or_default()))
-        .optional(row.status.map(i64::from))
-        .text(row.error_kind.as_deref())
-        .text(row.error_message.as_deref())
-        .text(row.first_token_at.as_deref())
-        .text(Some(row.ended_at.as_deref().unwrap_or_default()))
-        .number(row.overhead_us.unwrap_or(0))
-        .number(row.response_bytes.unwrap_or(0))
-        .number(row.retries)
-        .text(row.asked.as_ref().map(|_| row.provider.as_str()))
-        .text(row.asked.as_ref().and(row.credential_hint.as_deref()))
-        .text(row.model_answered.as_deref())
-        .text(row.finish_reason.as_deref())
-        .text(row.response_id.as_deref());
-    seal.number(!row.usage.is_empty());
-    for usage in &row.usage {
-        for count in [
+    let moved = row.asked.is_some();
+    let end = End {
+        id: &row.id,
+        outcome: row.outcome.unwrap_or_default(),
+        status: row.status,
+        error: [row.error_kind.as_deref(), row.error_message.as_deref()],
+        first_token_at: row.first_token_at.as_deref(),
+        ended_at: row.ended_at.as_deref().unwrap_or_default(),
+        overhead_us: row.overhead_us.unwrap_or(0),
+        response_bytes: row.response_bytes.unwrap_or(0),
+        retries: row.retries,
+        answerer: [
+            moved.then_some(row.provider.as_str()),
+            row.credential_hint.as_deref().filter(|_| moved),
+        ],
+        reply: [
+            row.model_answered.as_deref(),
+            row.finish_reason.as_deref(),
+            row.response_id.as_deref(),
+        ],
+    };
+    let usage = row.usage.first().map(|usage| {
+        let counts = [
             usage.input,
             usage.output,
             usage.cache_read,
             usage.cache_write,
             usage.reasoning,
-        ] {
-            seal.number(count);
-        }
-        seal.text(usage.extra.as_deref().map(RawValue::get))
-            .text(Some(usage.source));
-    }
-    seal.number(signed(row.tool_calls.len() as u64));
-    for (call, digest) in row.tool_calls.iter().zip(&row.digests.arguments) {
-        seal.text(Some(&call.id))
-            .text(Some(&call.name))
-            .text(Some(call.kind))
-            .number(call.truncated)
-            .bytes(Some(digest));
-    }
-    seal.number(signed(row.thoughts.len() as u64));
-    for (thought, digest) in row.thoughts.iter().zip(&row.digests.thoughts) {
-        seal.text(Some(thought.source)).bytes(Some(digest));
-    }
-    seal.bytes(row.digests.output.as_ref().map(Digest::as_slice))
-        .finish()
+        ];
+        (counts, usage.extra.as_deref().map(RawValue::get), usage.source)
+    });
+    let calls = row.tool_calls.iter().zip(&row.digests.arguments);
+    let calls = calls.map(|(call, arguments)| {
+        (
+            call.id.as_str(),
+            call.name.as_str(),
+            call.kind,
+            call.truncated,
+            *arguments,
+        )
+    });
+    let thoughts = row.thoughts.iter().zip(&row.digests.thoughts);
+    let thoughts = thoughts.map(|(thought, text)| (thought.source, *text));
+    end.seal(usage, calls, thoughts, row.digests.output)
 }
 
 fn signed(number: u64) -> i64 {

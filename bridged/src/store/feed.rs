@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::filter::{Filter, Question, Status, first_id};
+use super::filter::{Filter, Question, first_id};
 use super::position::{Position, Tip};
 use super::read;
 use super::rows::InterceptionRow;
@@ -168,7 +168,7 @@ pub(super) fn read_chain(
         let earliest = question.bind(first_id(Micros(date.0.saturating_sub(read::SKEW))));
         conditions.push(format!("c.id >= {earliest}"));
     }
-    let of_row = conditions_of_row(&mut question, filter);
+    let of_row = read::conditions(&mut question, filter);
     let from = if of_row.is_empty() {
         "chain c"
     } else {
@@ -188,46 +188,16 @@ pub(super) fn read_chain(
     let reached = places.last().filter(|_| is_cut).map_or(last, |(n, _)| *n);
     let ids: Vec<Uuid> = places.iter().map(|(_, id)| *id).collect();
     let rows = read::by_ids(database, &ids)?;
-    let mut rows: HashMap<Uuid, InterceptionRow> = rows.into_iter().map(|row| (row.id, row)).collect();
+    // Not by the index, which comes later than the end.
+    let fits = |row: &InterceptionRow| {
+        let prompt = row.prompt.as_deref().unwrap_or_default();
+        filter.query.as_ref().is_none_or(|query| query.fits(prompt))
+    };
+    let rows = rows.into_iter().filter(fits);
+    let mut rows: HashMap<Uuid, InterceptionRow> = rows.map(|row| (row.id, row)).collect();
     let rows = places
         .into_iter()
         .filter_map(|(n, id)| Some((n, rows.remove(&id)?)))
         .collect();
     Ok(Stretch { rows, reached })
-}
-
-fn conditions_of_row(question: &mut Question, filter: &Filter) -> Vec<String> {
-    let mut conditions: Vec<String> = question.any_label("x.who", &filter.user).into_iter().collect();
-    let combos = question.combos("y", filter);
-    if !combos.is_empty() {
-        let combos = combos.join(" AND ");
-        conditions.push(format!("x.combo IN (SELECT y.id FROM combo y WHERE {combos})"));
-    }
-    if let Some(sessions) = question.any("f.id", &filter.session) {
-        conditions.push(format!(
-            "x.session IN (SELECT f.seq FROM session f WHERE {sessions})"
-        ));
-    }
-    conditions.extend(state_of(filter));
-    conditions.extend(read::dates(question, filter));
-    conditions
-}
-
-/// Asks of an interception whether it ended in one of these ways.
-fn state_of(filter: &Filter) -> Option<String> {
-    if filter.status.is_empty() {
-        return None;
-    }
-    let code = |status: &Status| match status {
-        // What is told of has ended.
-        Status::InFlight => 0,
-        Status::Ended(outcome) => outcome.code(),
-    };
-    let codes: Vec<String> = filter
-        .status
-        .iter()
-        .map(|status| code(status).to_string())
-        .collect();
-    let reply = "(SELECT r.outcome FROM reply r WHERE r.interception = x.id)";
-    Some(format!("{reply} IN ({})", codes.join(", ")))
 }

@@ -6,6 +6,7 @@
 
 use uuid::Uuid;
 
+use super::search::Query;
 use super::sql::{Dialect, Value};
 use crate::clock::Micros;
 use crate::record::Outcome;
@@ -49,6 +50,8 @@ pub struct Filter {
     pub after: Option<Micros>,
     /// Begun before (sessions: their latest request).
     pub before: Option<Micros>,
+    /// What is in the prompt. Sessions have such a prompt, and all else is about its request.
+    pub query: Option<Query>,
 }
 
 /// Where a page begins and how long it is.
@@ -115,6 +118,18 @@ impl Question {
     pub(super) fn bind(&mut self, value: impl Into<Value<'static>>) -> String {
         self.values.push(value.into());
         format!("?{}", self.values.len())
+    }
+
+    /// Binds values for an `IN`, and some again up to `count`, so that there are few statements to prepare; saying a
+    /// value twice changes nothing. Returns the placeholders.
+    pub(super) fn marks<T: Copy + Into<Value<'static>>>(&mut self, values: &[T], count: usize) -> String {
+        let marks: Vec<String> = values
+            .iter()
+            .cycle()
+            .take(count)
+            .map(|value| self.bind(*value))
+            .collect();
+        marks.join(", ")
     }
 
     /// `column IN (words)`; nothing when there are no words.

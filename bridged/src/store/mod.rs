@@ -19,6 +19,7 @@ mod read;
 mod retention;
 mod rows;
 mod schema;
+mod search;
 mod sessions;
 mod sinks;
 mod sql;
@@ -46,12 +47,13 @@ pub use filter::{Cursor, Filter, Page, Status};
 pub use position::{Position, PositionKey};
 pub use retention::Deleted;
 pub use rows::{InterceptionRow, ThoughtRow, ToolCallRow, UsageRow};
+pub use search::{Query, QueryError};
 pub use sessions::{SessionRow, SessionUsage, ThreadRow};
 pub use sinks::{Due, Share};
 pub use tokens::{NewToken, TokenLine};
 pub use usage::{Bookmark, Dimension, FacetLine, SeatLine, Totals, UsageLine};
 pub use warnings::Warning;
-pub use writer::{Writer, WriterConfig, WriterError};
+pub use writer::{Bounds, Writer, WriterConfig, WriterError};
 
 /// A failed read or token change.
 #[derive(Debug, thiserror::Error)]
@@ -261,20 +263,18 @@ impl Place {
         }
     }
 
-    /// A connection for the writer.
+    /// A connection for the writer, with commits of this durability.
     fn connect_to_write(&self, durability: Durability) -> Result<Box<dyn Database>, StoreError> {
-        match self {
+        let mut database: Box<dyn Database> = match self {
             Place::Sqlite(path) => {
                 let database = sqlite::Sqlite::connect(path)?;
-                database.set_durability(durability)?;
-                Ok(Box::new(database))
+                database.tune_for_writing()?;
+                Box::new(database)
             }
-            Place::Postgres(server) => {
-                let mut database = server.connect()?;
-                database.set_durability(durability)?;
-                Ok(Box::new(database))
-            }
-        }
+            Place::Postgres(server) => Box::new(server.connect()?),
+        };
+        database.set_durability(durability)?;
+        Ok(database)
     }
 }
 
@@ -373,6 +373,20 @@ impl Store {
             let mut rows = database.query("SELECT pg_database_size(current_database())", &[])?;
             let bytes = rows.pop().ok_or(StoreError::Unreadable)?.int()?;
             Ok(u64::try_from(bytes).ok())
+        })
+        .await
+    }
+
+    /// Answers a question, all of whose parts see the database as it is at the beginning.
+    async fn ask_of_one_moment<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut dyn Database) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.ask(|database| {
+            database.script(database.dialect().begin_looking())?;
+            let answer = question(database);
+            database.roll_back();
+            answer
         })
         .await
     }

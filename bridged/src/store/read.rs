@@ -10,12 +10,12 @@ use super::content::{Content, Digest};
 use super::filter::{Cursor, Filter, Page, Parts, Question, Status, first_id};
 use super::rows::{Digests, InterceptionRow, ThoughtRow, ToolCallRow, UsageRow};
 use super::sql::{Batch, Columns, Database, Dialect, Row, Sort};
-use super::{Store, StoreError};
+use super::{Store, StoreError, search};
 use crate::clock::Micros;
 use crate::record::{CredentialKind, Mode, Outcome};
 
 impl Store {
-    /// A page of interceptions, latest first.
+    /// A page of interceptions, latest first. With a query it may end early although another follows.
     ///
     /// # Errors
     /// The store cannot be read.
@@ -24,6 +24,11 @@ impl Store {
         filter: Filter,
         page: Page,
     ) -> Result<(Vec<InterceptionRow>, Option<Cursor>), StoreError> {
+        if let Some(query) = filter.query.clone() {
+            return self
+                .ask_of_one_moment(move |database| search::interceptions(database, &filter, &query, page))
+                .await;
+        }
         self.ask(move |database| {
             let (sql, question) = page_of(database.dialect(), &filter, page);
             let mut rows = select(database, &sql, &question)?;
@@ -61,15 +66,8 @@ pub(super) fn by_ids(database: &mut dyn Database, ids: &[Uuid]) -> Result<Vec<In
     let mut rows = Vec::with_capacity(ids.len());
     for ids in ids.chunks(IDS) {
         let mut question = Question::default();
-        // Always the same number, so that there is one statement to prepare; saying an id twice changes nothing.
-        let count = if ids.len() == 1 { 1 } else { IDS };
-        let marks: Vec<String> = ids
-            .iter()
-            .cycle()
-            .take(count)
-            .map(|id| question.bind(*id))
-            .collect();
-        let sql = format!("SELECT id FROM interception WHERE id IN ({})", marks.join(", "));
+        let marks = question.marks(ids, if ids.len() == 1 { 1 } else { IDS });
+        let sql = format!("SELECT id FROM interception WHERE id IN ({marks})");
         rows.extend(select(database, &sql, &question)?);
     }
     nest(database, &mut rows)?;
@@ -174,7 +172,7 @@ const OUTCOMES: &str = "(SELECT 2 AS code UNION ALL SELECT 3 UNION ALL SELECT 4)
 pub(super) const SKEW: i64 = 86_400_000_000;
 
 /// The filter's dates: exactly by the row, and by its id, so that what is far off is not even read.
-pub(super) fn dates(question: &mut Question, filter: &Filter) -> Vec<String> {
+fn dates(question: &mut Question, filter: &Filter) -> Vec<String> {
     let mut conditions = Vec::new();
     if let Some(after) = filter.after {
         let id = question.bind(first_id(Micros(after.0.saturating_sub(SKEW))));
@@ -191,11 +189,16 @@ pub(super) fn dates(question: &mut Question, filter: &Filter) -> Vec<String> {
 
 /// Asks of each row whether its reply has one of these outcomes, or is still to come where that is wanted.
 fn state_of(filter: &Filter, codes: &[String]) -> String {
-    let reply = "(SELECT r.outcome FROM reply r WHERE r.interception = x.id)";
     let mut codes = codes.to_vec();
     if filter.status.contains(&Status::InFlight) && !filter.session.is_empty() {
         codes.push("0".to_owned());
     }
+    ended_as(&codes)
+}
+
+/// The reply to `x` has one of these outcomes; 0 is still to come.
+fn ended_as(codes: &[String]) -> String {
+    let reply = "(SELECT r.outcome FROM reply r WHERE r.interception = x.id)";
     format!("coalesce({reply}, 0) IN ({})", codes.join(", "))
 }
 
@@ -206,12 +209,42 @@ fn of_sessions(question: &mut Question, filter: &Filter) -> Parts {
     parts.look_up("session f", ids.into_iter().chain(users), "x.session = f.seq");
     let combos = question.combos("y", filter);
     if !combos.is_empty() {
-        let combos = combos.join(" AND ");
-        parts
-            .row
-            .push(format!("x.combo IN (SELECT y.id FROM combo y WHERE {combos})"));
+        parts.row.push(in_combos("x.combo", &combos));
     }
     parts
+}
+
+/// What the filter says of an interception `x`, for a few that are known.
+pub(super) fn conditions(question: &mut Question, filter: &Filter) -> Vec<String> {
+    let mut conditions = dates(question, filter);
+    if !filter.status.is_empty() {
+        let code = |status: &Status| match status {
+            Status::InFlight => "0".to_owned(),
+            Status::Ended(outcome) => outcome.code().to_string(),
+        };
+        let codes: Vec<String> = filter.status.iter().map(code).collect();
+        conditions.push(ended_as(&codes));
+    }
+    // Not by the columns themselves, whose indexes would be walked for more than these few.
+    conditions.extend(question.any_label("coalesce(x.who, 0)", &filter.user));
+    let combos = question.combos("y", filter);
+    if !combos.is_empty() {
+        conditions.push(in_combos("coalesce(x.combo, 0)", &combos));
+    }
+    if let Some(ids) = question.any("f.id", &filter.session) {
+        conditions.push(format!(
+            "coalesce(x.session, 0) IN (SELECT f.seq FROM session f WHERE {ids})"
+        ));
+    }
+    conditions
+}
+
+/// A combo is one, called `y`, of which all this holds.
+fn in_combos(combo: &str, combos: &[String]) -> String {
+    format!(
+        "{combo} IN (SELECT y.id FROM combo y WHERE {})",
+        combos.join(" AND ")
+    )
 }
 
 const COLUMNS: &str = "
@@ -221,6 +254,8 @@ const COLUMNS: &str = "
     (SELECT text FROM label WHERE id = o.client), (SELECT text FROM label WHERE id = i.client_version),
     (SELECT text FROM label WHERE id = i.user_agent), s.id, i.thread_root, i.thread_parent,
     i.agent_id, i.parent_agent_id, i.mode, i.credential, (SELECT text FROM label WHERE id = i.credential_hint),
+    (SELECT text FROM label WHERE id = i.credential_fingerprint),
+    (SELECT text FROM label WHERE id = i.credential_plan), (SELECT text FROM label WHERE id = i.credential_account),
     r.status, r.outcome, r.error_kind, r.error_message, i.started_at, r.first_token_at, r.ended_at, r.overhead_us,
     i.request_bytes, r.response_bytes, i.stream, (SELECT text FROM label WHERE id = r.finish_reason), r.response_id,
     r.retries, p.body, p.truncated, t.body,
@@ -245,9 +280,18 @@ fn select(
     rows.into_iter().map(row).collect()
 }
 
-fn cursor_of(id: Uuid) -> Cursor {
+pub(super) fn cursor_of(id: Uuid) -> Cursor {
     let (high, low) = id.as_u64_pair();
     Cursor(high, low)
+}
+
+/// The name of a stored code.
+fn word<T>(
+    row: &mut Columns,
+    from_code: fn(u8) -> Option<T>,
+    as_str: fn(T) -> &'static str,
+) -> Result<&'static str, StoreError> {
+    Ok(row.code()?.and_then(from_code).map_or("unknown", as_str))
 }
 
 fn row(row: Row) -> Result<InterceptionRow, StoreError> {
@@ -260,10 +304,7 @@ fn row(row: Row) -> Result<InterceptionRow, StoreError> {
         user: row.text()?,
         provider: row.text()?,
         kind: row.text()?,
-        api: row
-            .code()?
-            .and_then(Api::from_code)
-            .map_or("unknown", Api::as_str),
+        api: word(&mut row, Api::from_code, Api::as_str)?,
         model: row.optional_text()?,
         model_answered: row.optional_text()?,
         client: row.text()?,
@@ -274,15 +315,12 @@ fn row(row: Row) -> Result<InterceptionRow, StoreError> {
         thread_parent_id: row.optional_id()?,
         agent_id: row.optional_text()?,
         parent_agent_id: row.optional_text()?,
-        mode: row
-            .code()?
-            .and_then(Mode::from_code)
-            .map_or("unknown", Mode::as_str),
-        credential_kind: row
-            .code()?
-            .and_then(CredentialKind::from_code)
-            .map_or("unknown", CredentialKind::as_str),
+        mode: word(&mut row, Mode::from_code, Mode::as_str)?,
+        credential_kind: word(&mut row, CredentialKind::from_code, CredentialKind::as_str)?,
         credential_hint: row.optional_text()?,
+        credential_fingerprint: row.optional_text()?,
+        credential_plan: row.optional_text()?,
+        credential_account: row.optional_text()?,
         status: row.optional_int()?.and_then(|status| u16::try_from(status).ok()),
         outcome: row.code()?.and_then(Outcome::from_code).map(Outcome::as_str),
         error_kind: row.optional_text()?,

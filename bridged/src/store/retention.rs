@@ -15,7 +15,7 @@ use super::content::{self, sha256};
 use super::filter::first_id;
 use super::sql::{Batch, Database, Sort, transaction};
 use super::write::{self, Memory};
-use super::{Store, StoreError, lease};
+use super::{Store, StoreError, lease, search};
 use crate::clock::Micros;
 use crate::config::RetentionConfig;
 
@@ -159,7 +159,7 @@ fn after(id: Uuid) -> Uuid {
 }
 
 /// Texts before this date, in milliseconds, are gone already.
-fn erased_until(database: &mut dyn Database) -> Result<Uuid, StoreError> {
+pub(super) fn erased_until(database: &mut dyn Database) -> Result<Uuid, StoreError> {
     let mut rows = database.query("SELECT number FROM version WHERE of = 'erased_until'", &[])?;
     let millis = rows.pop().map_or(Ok(0), super::sql::Row::int)?;
     Ok(first_id(Micros(millis.saturating_mul(1_000))))
@@ -318,6 +318,7 @@ impl Store {
                 while work.step(database)? {}
                 Ok(work.deleted)
             })?;
+            search::purge(database)?;
             database.vacuum()?;
             Ok(deleted)
         })
@@ -330,12 +331,12 @@ impl Store {
     /// The store cannot be written.
     pub async fn erase_user(&self, user: String) -> Result<u64, StoreError> {
         self.ask(move |database| {
-            as_process(database, |database, memory| {
-                let sql = "SELECT id FROM label WHERE text = ?1";
-                let Some(who) = database.query(sql, &[user.clone().into()])?.pop() else {
-                    return Ok(0);
-                };
-                let who = who.int()?;
+            let sql = "SELECT id FROM label WHERE text = ?1";
+            let Some(who) = database.query(sql, &[user.clone().into()])?.pop() else {
+                return Ok(0);
+            };
+            let who = who.int()?;
+            let count = as_process(database, |database, memory| {
                 let note = Note {
                     erased_user: Some(digest_of(&user)),
                     ..Note::default()
@@ -358,7 +359,9 @@ impl Store {
                     count += ids.len() as u64;
                     from = after(last);
                 }
-            })
+            })?;
+            search::forget(database, who)?;
+            Ok(count)
         })
         .await
     }

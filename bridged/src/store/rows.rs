@@ -50,6 +50,12 @@ pub struct InterceptionRow {
     pub credential_kind: &'static str,
     /// Masked.
     pub credential_hint: Option<String>,
+    /// By which the user's own credential is recognised: 16 hexadecimal digits.
+    pub credential_fingerprint: Option<String>,
+    /// The plan that the user's own credential names. Nobody has verified that.
+    pub credential_plan: Option<String>,
+    /// The account that it names, likewise.
+    pub credential_account: Option<String>,
     /// The HTTP status that the client got.
     pub status: Option<u16>,
     /// Null while in flight.

@@ -60,7 +60,7 @@ fn spoken(dialect: Dialect, step: &str) -> String {
 
 /// The steps from an empty database to the present one. `NUMBERED KEY` counts by itself; a `CLUSTERED` table
 /// lies in the order of its key where the database can do that.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 6] = [
     "
 CREATE TABLE label (
     id NUMBERED KEY,
@@ -275,6 +275,47 @@ CREATE TABLE usage_day (
     PRIMARY KEY (day, who, combo)
 ) CLUSTERED;
 CREATE INDEX usage_day_of_user ON usage_day (who, day, combo);
+",
+    "
+ALTER TABLE interception ADD COLUMN credential_fingerprint INTEGER;
+ALTER TABLE interception ADD COLUMN credential_plan INTEGER;
+ALTER TABLE interception ADD COLUMN credential_account INTEGER;
+",
+    "
+CREATE TABLE search_segment (
+    id NUMBERED KEY,
+    state SMALLINT NOT NULL,
+    made_at BIGINT NOT NULL,
+    docs BIGINT NOT NULL,
+    oldest BYTEA NOT NULL,
+    newest BYTEA NOT NULL,
+    earliest BIGINT NOT NULL,
+    latest BIGINT NOT NULL,
+    guide BYTEA NOT NULL
+);
+CREATE TABLE search_ids (
+    id NUMBERED KEY,
+    segment BIGINT NOT NULL,
+    chunk BIGINT NOT NULL,
+    ids BYTEA NOT NULL,
+    UNIQUE (segment, chunk)
+);
+CREATE TABLE search_page (
+    id NUMBERED KEY,
+    segment BIGINT NOT NULL,
+    first BYTEA NOT NULL,
+    body BYTEA NOT NULL,
+    UNIQUE (segment, first)
+);
+CREATE TABLE search_position (
+    instance BIGINT PRIMARY KEY,
+    n BIGINT NOT NULL
+) CLUSTERED;
+CREATE TABLE search_lease (
+    id BIGINT PRIMARY KEY,
+    holder BYTEA NOT NULL,
+    until BIGINT NOT NULL
+) CLUSTERED;
 ",
     "
 CREATE TABLE keyring (

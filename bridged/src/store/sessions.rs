@@ -10,14 +10,14 @@ use uuid::Uuid;
 use super::content::{Content, sha256};
 use super::filter::{Cursor, Filter, Page, Parts, Question};
 use super::sql::{Batch, Columns, Database, Dialect, Row, Sort};
-use super::{Store, StoreError};
+use super::{Store, StoreError, search};
 use crate::clock::Micros;
 
 /// One session.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct SessionRow {
     #[serde(skip)]
-    seq: i64,
+    pub(super) seq: i64,
     #[serde(skip)]
     active: i64,
     /// The client's own id, else the thread's, else the interception's.
@@ -96,7 +96,8 @@ pub struct ThreadRow {
 }
 
 impl Store {
-    /// A page of sessions, latest activity first.
+    /// A page of sessions, latest activity first; with a query, latest fitting prompt first, and the page may end
+    /// early although another follows.
     ///
     /// # Errors
     /// The store cannot be read.
@@ -105,6 +106,11 @@ impl Store {
         filter: Filter,
         page: Page,
     ) -> Result<(Vec<SessionRow>, Option<Cursor>), StoreError> {
+        if let Some(query) = filter.query.clone() {
+            return self
+                .ask_of_one_moment(move |database| search::sessions(database, &filter, &query, page))
+                .await;
+        }
         self.ask(move |database| {
             let cursor = page
                 .cursor
@@ -259,6 +265,26 @@ fn select(
     );
     let rows = database.query(&sql, &question.values)?;
     rows.into_iter().map(row).collect()
+}
+
+/// Sessions in one statement.
+const NUMBERS: usize = 50;
+
+/// The sessions with these numbers, in no order.
+pub(super) fn by_numbers(
+    database: &mut dyn Database,
+    numbers: impl Iterator<Item = i64>,
+) -> Result<Vec<SessionRow>, StoreError> {
+    let numbers: Vec<i64> = numbers.collect();
+    let mut rows = Vec::with_capacity(numbers.len());
+    for numbers in numbers.chunks(NUMBERS) {
+        let mut question = Question::default();
+        let marks = question.marks(numbers, NUMBERS);
+        let page = format!("SELECT seq FROM session WHERE seq IN ({marks})");
+        rows.extend(select(database, &page, &question)?);
+    }
+    nest(database, &mut rows)?;
+    Ok(rows)
 }
 
 fn row(row: Row) -> Result<SessionRow, StoreError> {

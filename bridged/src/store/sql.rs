@@ -13,11 +13,15 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::StoreError;
+use crate::config::Durability;
 
 /// A connection to a record database. Blocking: to be used on threads that may wait.
 pub(super) trait Database: Send {
     /// The database's manner of speaking.
     fn dialect(&self) -> Dialect;
+
+    /// Sets how surely a commit is on disk when it returns. Not inside a transaction.
+    fn set_durability(&mut self, durability: Durability) -> Result<(), StoreError>;
 
     /// Begins a transaction that will write.
     fn begin(&mut self) -> Result<(), StoreError>;
@@ -59,6 +63,14 @@ pub(super) fn transaction<T>(
     work: impl FnOnce(&mut dyn Database) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
     database.begin()?;
+    begun(database, work)
+}
+
+/// Does `work` in the transaction that was begun, and ends it.
+pub(super) fn begun<T>(
+    database: &mut dyn Database,
+    work: impl FnOnce(&mut dyn Database) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
     let outcome = work(database).and_then(|done| database.commit().map(|()| done));
     if outcome.is_err() {
         database.roll_back();
@@ -82,6 +94,14 @@ impl Dialect {
         }
     }
 
+    /// Begins a transaction that sees everything as it is now.
+    pub(super) fn begin_looking(self) -> &'static str {
+        match self {
+            Dialect::Sqlite => "BEGIN",
+            Dialect::Postgres => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+        }
+    }
+
     /// A `FROM` clause that gives the rows `row` of `table` whose `key` is among the first that `few`, a query
     /// of keys with a limit, finds for each row of `each`.
     pub(super) fn few_of_each(self, each: &str, table: &str, row: &str, key: &str, few: &str) -> String {
@@ -92,6 +112,16 @@ impl Dialect {
             }
         }
     }
+}
+
+/// The present by the database's own clock, in microseconds since the Unix epoch.
+pub(super) fn now(database: &mut dyn Database) -> Result<i64, StoreError> {
+    let sql = format!("SELECT {}", database.dialect().now());
+    database
+        .query(&sql, &[])?
+        .pop()
+        .ok_or(StoreError::Unreadable)?
+        .int()
 }
 
 /// A value on its way in or out.

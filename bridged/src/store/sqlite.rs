@@ -60,14 +60,8 @@ impl Sqlite {
         })
     }
 
-    /// Sets how surely a commit is on disk when it returns, for the connection that writes records.
-    pub(super) fn set_durability(&self, durability: Durability) -> Result<(), StoreError> {
-        let synchronous = match durability {
-            // The log is forced to disk at every commit.
-            Durability::Strict => "full",
-            Durability::Relaxed => "normal",
-        };
-        self.connection.pragma_update(None, "synchronous", synchronous)?;
+    /// Prepares the connection that writes records.
+    pub(super) fn tune_for_writing(&self) -> Result<(), StoreError> {
         self.connection
             .pragma_update(None, "wal_autocheckpoint", 16_000)?;
         // The writer's tables are wider than the default 2 MiB.
@@ -111,6 +105,16 @@ impl Sqlite {
 }
 
 impl Database for Sqlite {
+    fn set_durability(&mut self, durability: Durability) -> Result<(), StoreError> {
+        let synchronous = match durability {
+            // The log is forced to disk at every commit.
+            Durability::Strict => "full",
+            Durability::Relaxed => "normal",
+        };
+        self.connection.pragma_update(None, "synchronous", synchronous)?;
+        Ok(())
+    }
+
     fn dialect(&self) -> Dialect {
         Dialect::Sqlite
     }

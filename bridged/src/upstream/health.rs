@@ -134,6 +134,11 @@ impl Health {
         })
     }
 
+    /// How long nobody should ask for a model, if its breaker is open. Takes no place of a recovery.
+    pub(crate) fn left_alone(&self, api: Api, model: Option<&str>) -> Option<Duration> {
+        self.models.left_alone(api, model)
+    }
+
     /// Takes what came of sending a request.
     pub(super) fn judge<T>(&self, permit: Permit, sent: &Result<T, UpstreamError>) {
         match sent {
@@ -213,6 +218,15 @@ impl CallWatch {
         self
     }
 
+    /// The reply has failed with a status of its own, perhaps after it had begun.
+    pub(crate) fn failed_later(self, status: u16, wait: Option<Duration>) {
+        if self.watched.is_some() {
+            self.failed("status", Some(status), wait);
+        } else {
+            self.regret("status", Some(status));
+        }
+    }
+
     /// The model is overloaded, or broke off before its reply.
     pub(crate) fn failed(mut self, kind: &'static str, status: Option<u16>, wait: Option<Duration>) {
         self.health.erred(kind, status);
@@ -252,7 +266,12 @@ impl CallWatch {
         if self.watched.is_some() {
             return self.failed("overloaded", None, None);
         }
-        self.health.erred("overloaded", None);
+        self.regret("overloaded", None);
+    }
+
+    /// A failure after a success has been reported.
+    fn regret(self, kind: &'static str, status: Option<u16>) {
+        self.health.erred(kind, status);
         let make = |model: &str| self.health.model_breaker(model, self.api);
         if let Some(breaker) = self
             .health

@@ -299,6 +299,11 @@ impl Upstream {
         Ok(response.map(|body| UpstreamBody::alone(body, sender)))
     }
 
+    /// Whether it claims `host` in proxy mode, on whatever port.
+    pub fn claims(&self, host: &str) -> bool {
+        self.instance.hosts.iter().any(|claim| *claim.host == *host)
+    }
+
     /// Whether the provider has rejected a key of the gateway's.
     pub(crate) fn has_rejected_keys(&self) -> bool {
         let keys = self.keys.keys();

@@ -16,7 +16,7 @@ use crate::clock::Micros;
 use crate::credential::Credential;
 use crate::exchange::{self, Exchange};
 use crate::identity::Identity;
-use crate::record::{CredentialKind, Mode, Recording};
+use crate::record::{Mode, Recording};
 use crate::refusal::Refusal;
 use crate::snapshot::Providers;
 use crate::upstream::Upstream;
@@ -37,7 +37,8 @@ pub(super) struct Caller {
     request_id: Uuid,
     user_agent: Option<String>,
     client: Client,
-    credential: (CredentialKind, String),
+    /// What is recorded of the handshake's credential.
+    credential: Credential,
     shape: ErrorShape,
 }
 
@@ -70,7 +71,7 @@ impl Caller {
             request_id: exchange.request_id,
             user_agent: exchange::user_agent(headers),
             client: providers::detect(headers),
-            credential: (credential.kind, credential.hint.clone()),
+            credential: credential.shown(),
             shape: upstream.map_or(ErrorShape::OpenAi, |upstream| {
                 upstream.instance.kind.error_shape(route.endpoint)
             }),
@@ -105,8 +106,17 @@ impl Caller {
             return Err(Refusal::Ended);
         }
         let (snapshot, upstream) = (self.app.snapshot(), self.upstream()?);
-        let admission = &snapshot.admission;
-        Ok(admission.permit(&self.identity, &upstream.name, asked.model.as_deref())?)
+        if !asked.warm_up {
+            // The rest is asked when it is recorded, so that a refusal is on record too.
+            return Ok(());
+        }
+        let model = asked.model.as_deref();
+        snapshot.admission.permit(&self.identity, &upstream.name, model)?;
+        // What only warms up takes no place of a recovery: its success would say little.
+        match upstream.health.left_alone(Api::Responses, model) {
+            Some(wait) => Err(Refusal::model_is_left_alone(upstream, model, wait)),
+            None => Ok(()),
+        }
     }
 
     fn upstream(&self) -> Result<&Upstream, Refusal> {
@@ -115,8 +125,8 @@ impl Caller {
             .ok_or(Refusal::UnknownProvider)
     }
 
-    /// Takes what limits and budgets give for a call and puts its start on record; in strict durability it is
-    /// committed then.
+    /// Takes what limits and budgets give for a call, and the leave of its model's breaker, and puts its start on
+    /// record; in strict durability it is committed then.
     ///
     /// # Errors
     /// It may not be made now, or cannot be recorded.
@@ -127,8 +137,30 @@ impl Caller {
         message: Bytes,
     ) -> Result<Recording, Refusal> {
         let upstream = self.upstream()?;
+        let call = self.call(inspection, arrival, message);
+        // Boxed: it lives only while a call begins, and sockets are many.
+        Box::pin(exchange::begin(&self.app, upstream, call, &self.credential)).await
+    }
+
+    /// Puts a response on record that the provider has begun by itself.
+    ///
+    /// # Errors
+    /// It cannot be recorded.
+    pub(super) async fn record_unasked(&self, inspection: Inspection) -> Result<Recording, Refusal> {
+        let upstream = self.upstream()?;
+        let call = self.call(inspection, self.arrival(), Bytes::new());
+        Box::pin(exchange::begin_unasked(
+            &self.app,
+            upstream,
+            call,
+            &self.credential,
+        ))
+        .await
+    }
+
+    fn call(&self, inspection: Inspection, arrival: Arrival, message: Bytes) -> exchange::Call {
         let (parts, ()) = Request::new(()).into_parts();
-        let call = exchange::Call {
+        exchange::Call {
             id: Uuid::now_v7(),
             api: Api::Responses,
             arrived: arrival.at,
@@ -143,11 +175,7 @@ impl Caller {
             request_text: providers::text_length(&message),
             parts,
             body: message,
-        };
-        let (kind, hint) = self.credential.clone();
-        let credential = Credential::shown(kind, hint);
-        // Boxed: it lives only while a call begins, and sockets are many.
-        Box::pin(exchange::begin(&self.app, upstream, call, &credential)).await
+        }
     }
 
     /// The error event that answers a refused call; counted and logged.

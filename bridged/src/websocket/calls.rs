@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use providers::{ClientEvent, Inspection, ReplyFacts, ServerEvent, Tap, Told};
+use providers::{ClientEvent, Inspection, ReplyFacts, ServerEvent, Tap, Told, throttle};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -216,6 +216,9 @@ impl Open {
         if event.told == Told::Created {
             let id = event.response_id.as_ref().map(|id| Box::from(id.as_ref()));
             self.stage = Stage::Running { id };
+            if let Some(record) = &mut self.record {
+                record.recording.begun();
+            }
         }
         if event.told == Told::Error && self.is_running() && std::mem::take(&mut self.cancelled) {
             // It was the wish to end it that failed.
@@ -228,8 +231,14 @@ impl Open {
     }
 
     /// Ends the record as the last event says.
-    fn conclude(self, event: &ServerEvent<'_>) -> Option<Commit> {
+    fn conclude(mut self, event: &ServerEvent<'_>) -> Option<Commit> {
         let failed = event.told == Told::Error;
+        let trouble = event
+            .status
+            .filter(|status| failed && throttle::is_failure(*status));
+        if let (Some(record), Some(status)) = (&mut self.record, trouble) {
+            record.recording.upstream_failed(status, event.retry_after);
+        }
         let cancelled = self.cancelled;
         let status = event.status.filter(|_| failed).unwrap_or(SWITCHED);
         self.finish(status, true, |facts| {
@@ -242,7 +251,10 @@ impl Open {
     }
 
     /// Ends the record of a response that the socket's end cut off.
-    fn cut(self, end: &End) -> Option<Commit> {
+    fn cut(mut self, end: &End) -> Option<Commit> {
+        if let (Some(record), Stage::Waiting, Some(kind)) = (&mut self.record, &self.stage, end.desertion()) {
+            record.recording.deserted(kind);
+        }
         self.finish(SWITCHED, false, |facts| Finish {
             facts: Some(facts),
             ..end.finish()

@@ -7,7 +7,6 @@
 
 use std::io;
 
-use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 
@@ -178,7 +177,7 @@ async fn begin_unasked(shared: &Shared<'_>, message: &[u8]) {
     let asked = shared.calls().unasked(lane.as_deref());
     let model = asked.model.clone();
     // It cannot be refused any more. Where it cannot be recorded, that is counted.
-    if let Ok(recording) = caller.record(asked, caller.arrival(), Bytes::new()).await {
+    if let Ok(recording) = caller.record_unasked(asked).await {
         shared
             .calls()
             .begin(lane.as_deref(), model.as_deref(), Some(recording));

@@ -85,7 +85,10 @@ pub(crate) async fn open(
     let (handshake, mut asked) = Handshake::begin(exchange.request.headers(), over_http2, bridged)?;
     let keyed = bridged || mode == Mode::BaseUrl;
     let chosen = keyed.then(|| credential::choose(upstream, &mut asked, mode));
-    let credential = chosen.transpose()?;
+    let mut credential = chosen.transpose()?;
+    if let Some(credential) = credential.as_mut().filter(|_| bridged) {
+        credential.identify(upstream, &asked, &app.fingerprints);
+    }
     let caller = credential.as_ref().filter(|_| bridged);
     let caller = caller.map(|credential| Caller::new(app, providers, route, &exchange, credential));
     let client = &mut exchange.request;

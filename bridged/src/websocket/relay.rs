@@ -53,7 +53,22 @@ pub(super) enum End {
     Stopping,
 }
 
+/// Codes of a close that say that the upstream is in trouble: it goes away, has failed, restarts, or is overloaded,
+/// or stands behind something that failed (RFC 6455 section 7.4.1 and its registry). The others speak of the client.
+const TROUBLE: [u16; 5] = [1001, 1011, 1012, 1013, 1014];
+
 impl End {
+    /// The word for an upstream that left a call without a reply for a reason of its own.
+    pub(super) fn desertion(&self) -> Option<&'static str> {
+        match self {
+            End::Broken => Some("upstream_broken"),
+            End::Upstream(code, _) if code.is_none_or(|code| TROUBLE.contains(&code)) => {
+                Some("upstream_closed")
+            }
+            _ => None,
+        }
+    }
+
     /// How the record of a response ends that was under way.
     pub(super) fn finish(&self) -> Finish {
         let (outcome, kind, message) = match self {

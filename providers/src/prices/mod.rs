@@ -5,8 +5,8 @@
 //! (`table.toml`) is parsed once; a look-up tries the operator's patterns in their order, then two hash look-ups.
 //! Only tokens are priced, not searches or other tools that a provider charges apart.
 
+mod dated;
 mod day;
-mod pattern;
 mod price;
 mod table;
 #[cfg(test)]
@@ -14,6 +14,7 @@ mod tests;
 
 use std::time::SystemTime;
 
+use crate::glob::Glob;
 use crate::tap::Usage;
 pub use price::{Long, Price, Rate};
 use table::Table;
@@ -28,8 +29,8 @@ pub struct Prices {
 /// A price that the operator sets. It holds for every service tier.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OwnPrice {
-    /// Model ids; `*` stands for any run of characters.
-    pub model: String,
+    /// The models' ids.
+    pub model: Glob,
     /// The instance's name; `None` means every instance.
     pub provider: Option<String>,
     /// The price.
@@ -81,6 +82,6 @@ impl Prices {
 
 impl OwnPrice {
     fn covers(&self, provider: &str, model: &str) -> bool {
-        self.provider.as_deref().is_none_or(|name| name == provider) && pattern::fits(&self.model, model)
+        self.provider.as_deref().is_none_or(|name| name == provider) && self.model.matches(model)
     }
 }

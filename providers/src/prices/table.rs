@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::Deserialize;
 
+use super::dated;
 use super::day::{self, Day};
-use super::pattern;
 use super::price::{Long, ONE, Price, Rate};
 
 const BUNDLED: &str = include_str!("table.toml");
@@ -77,9 +77,7 @@ impl Table {
     /// The price of `model` on `day`: under its own id, else under the one without a date.
     pub(super) fn find(&self, kind: &str, model: &str, day: Day) -> Option<&Price> {
         let models = self.kinds.get(kind)?;
-        let versions = models
-            .get(model)
-            .or_else(|| models.get(pattern::undated(model)?))?;
+        let versions = models.get(model).or_else(|| models.get(dated::undated(model)?))?;
         versions
             .iter()
             .find(|(from, _)| *from <= day)

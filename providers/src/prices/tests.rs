@@ -192,7 +192,7 @@ fn long_prompts_cost_what_the_list_says() {
 fn the_operators_prices_come_first() {
     let rate = |units| Rate::of(units).unwrap();
     let own = |model: &str, provider: Option<&str>, input| OwnPrice {
-        model: model.to_owned(),
+        model: Glob::new(model),
         provider: provider.map(str::to_owned),
         price: Price::flat(rate(input), rate(0.0), None, None),
     };

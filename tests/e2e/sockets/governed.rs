@@ -20,6 +20,9 @@ async fn a_denied_model_is_an_error_event_and_the_socket_stays() {
     assert!(event["error"]["message"].as_str().unwrap().contains("gpt-6-pro"));
     // Nothing of it reached the provider: the next thing that it hears is the next call.
     socket.turn("And now?", "resp_1").await;
+    let records = finished(&gateway, &socket.id, 2).await;
+    assert_eq!(records[0]["outcome"], "refused", "{}", records[0]);
+    assert_eq!(records[0]["error_kind"], "model_not_allowed", "{}", records[0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -90,7 +90,7 @@ impl World {
             tokens.insert(user, (record.id, secret.expose().to_owned()));
         }
         app.tokens.refresh().await;
-        let recorder = app.recorder.keeping(Content::Full);
+        let recorder = app.recorder.keeping(*app.recorder.config(), Content::Full);
         for call in calls {
             let ended = call.ended();
             recorder.start(call.started()).await.unwrap();
@@ -98,6 +98,7 @@ impl World {
                 recorder.end(ended).unwrap().await.unwrap();
             }
         }
+        app.store.catch_up().await.unwrap();
         World {
             router: super::router(app.clone()),
             app,
@@ -213,6 +214,9 @@ impl Call {
             mode: Mode::Proxy,
             credential: CredentialKind::Byok,
             credential_hint: format!("sk-{}...1234", self.user),
+            credential_fingerprint: Some("0123456789abcdef".to_owned()),
+            credential_plan: Some("pro".to_owned()),
+            credential_account: Some("acct-1".to_owned()),
             stream: true,
             request_bytes: 100,
             started_at: self.at(),

@@ -115,6 +115,7 @@ fn values(parameter: &Parameter) -> Vec<&'static str> {
             "2026-11-22T12:30:00Z",
             "2026-11-24",
         ],
+        "q" => vec!["asks", "ann", "bo*", "%22bob+asks%22", "nobodys"],
         "group" => vec!["user", "client", "provider", "model"],
         "format" => vec!["csv", "json"],
         "limit" => vec!["1", "2", "1000"],

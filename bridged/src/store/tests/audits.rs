@@ -53,6 +53,10 @@ pub(super) async fn an_audit_names_what_was_changed(home: Home) {
             start.clone(),
         ),
         (
+            format!("UPDATE interception SET credential_plan = NULL WHERE id = {row}"),
+            start.clone(),
+        ),
+        (
             format!("UPDATE reply SET status = 500 WHERE interception = {row}"),
             end.clone(),
         ),
@@ -201,6 +205,33 @@ pub(super) async fn deletion_on_purpose_keeps_the_chain_whole(home: Home) {
     let (sessions, _) = store.sessions(Filter::default(), PAGE).await.unwrap();
     assert!(sessions.is_empty());
     assert_eq!(faults(&store, checkpoint).await, []);
+}
+
+pub(super) async fn a_retention_that_is_set_while_the_writer_runs_is_kept(home: Home) {
+    let fixture = fresh(home).await;
+    let mut old = started("ann", Some("s"), "hello");
+    // Of the first second of 1970.
+    old.id = Uuid::from_u128(1 << 80);
+    let id = old.id;
+    fixture.start(old).await;
+    fixture.end(ended(id)).await;
+    let row = fixture.store.interception(id, None).await.unwrap().unwrap();
+    assert!(!row.erased);
+
+    let content = Some(std::time::Duration::from_secs(3_600));
+    fixture
+        .bounds
+        .send_modify(|bounds| bounds.retention.content = content);
+    // Whoever sleeps until something comes finds it with the next record.
+    fixture.start(started("ann", Some("s"), "hello")).await;
+    for _ in 0..500 {
+        let row = fixture.store.interception(id, None).await.unwrap().unwrap();
+        if row.erased {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("the text is still there");
 }
 
 pub(super) async fn an_erased_user_leaves_no_text(home: Home) {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use providers::{
     Api, ReplyFacts, Thought, ThoughtSource, ToolCall, ToolKind, ToolResult, Usage, UsageSource,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
@@ -15,6 +15,7 @@ mod audits;
 mod budgets;
 mod days;
 mod feed;
+mod finding;
 mod lists;
 mod order;
 mod pace;
@@ -159,7 +160,16 @@ on_both! {
         an_audit_names_what_was_changed
         an_audit_names_what_is_missing_or_moved
         deletion_on_purpose_keeps_the_chain_whole
+        a_retention_that_is_set_while_the_writer_runs_is_kept
         an_erased_user_leaves_no_text
+    ;
+    finding:
+        search_finds_what_reading_everything_finds
+        a_rare_word_among_frequent_ones_is_found_everywhere
+        what_is_erased_is_nowhere_in_the_index
+        the_background_finds_new_records_by_itself
+        one_works_on_the_index_at_a_time
+        no_search_reads_a_whole_table
     ;
 }
 
@@ -168,6 +178,7 @@ struct Fixture {
     home: Home,
     store: Store,
     recorder: Recorder,
+    bounds: watch::Sender<Bounds>,
     writer: Writer,
 }
 
@@ -185,12 +196,13 @@ async fn open(home: Home, content: Content) -> Fixture {
         when_full: WhenFull::Refuse,
         spool_max: 1 << 20,
     };
-    let writing = WriterConfig {
-        durability: config.durability,
-        when_full: config.when_full,
+    let (bounds, seen) = watch::channel(Bounds {
         retention: RetentionConfig::default(),
-        spool: home.folder.path().join("spool"),
         spool_max: config.spool_max,
+    });
+    let writing = WriterConfig {
+        spool: home.folder.path().join("spool"),
+        bounds: seen,
     };
     let gate = Gate::default();
     let writer = Writer::start(
@@ -206,6 +218,7 @@ async fn open(home: Home, content: Content) -> Fixture {
         home,
         store,
         recorder,
+        bounds,
         writer,
     }
 }
@@ -250,6 +263,9 @@ fn started(user: &str, session: Option<&str>, prompt: &str) -> Started {
         mode: Mode::Proxy,
         credential: CredentialKind::Byok,
         credential_hint: "sk-u...6789".to_owned(),
+        credential_fingerprint: Some("0123456789abcdef".to_owned()),
+        credential_plan: Some("pro".to_owned()),
+        credential_account: None,
         stream: true,
         request_bytes: 100,
         started_at: Micros(1_000_000),

@@ -157,18 +157,23 @@ pub(super) async fn tokens_are_found_by_hash_and_never_stored(home: Home) {
     assert!(fixture.store.token_version().await.unwrap() > before);
     let tokens = crate::token::Tokens::load(fixture.store.clone()).await.unwrap();
     assert_eq!(
-        &*tokens.find(secret.expose(), Micros(99)).await.unwrap().user,
+        &*tokens
+            .find(secret.expose(), Micros(99))
+            .await
+            .unwrap()
+            .unwrap()
+            .user,
         "ann"
     );
     assert!(
-        tokens.find(secret.expose(), Micros(100)).await.is_none(),
+        tokens.find(secret.expose(), Micros(100)).await.unwrap().is_none(),
         "expired"
     );
     assert!(fixture.store.revoke_token(record.id, now).await.unwrap());
     assert!(!fixture.store.revoke_token(record.id, now).await.unwrap());
     tokens.refresh().await;
     assert!(
-        tokens.find(secret.expose(), Micros(99)).await.is_none(),
+        tokens.find(secret.expose(), Micros(99)).await.unwrap().is_none(),
         "revoked"
     );
     let home = fixture.close().await;

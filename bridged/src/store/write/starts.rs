@@ -191,6 +191,9 @@ fn row<'e>(memory: &Memory, begun: &Begun<'e>, session: i64, combo: i64) -> Vec<
         begun.parent.as_ref().map(|parent| parent.id).into(),
         started.agent_id.as_deref().into(),
         started.parent_agent_id.as_deref().into(),
+        words.optional(started.credential_fingerprint.as_deref()).into(),
+        words.optional(started.credential_plan.as_deref()).into(),
+        words.optional(started.credential_account.as_deref()).into(),
     ]
 }
 
@@ -217,6 +220,9 @@ const INSERT: Change = Change::Insert {
         ("thread_parent", Sort::Blob),
         ("agent_id", Sort::Text),
         ("parent_agent_id", Sort::Text),
+        ("credential_fingerprint", Sort::Int),
+        ("credential_plan", Sort::Int),
+        ("credential_account", Sort::Int),
     ],
     then: "",
 };

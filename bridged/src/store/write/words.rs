@@ -144,7 +144,14 @@ fn words_of_start(started: &Started) -> impl Iterator<Item = &str> {
         &*started.kind,
         started.credential_hint.as_str(),
     ];
-    let perhaps = [&started.model, &started.client_version, &started.user_agent];
+    let perhaps = [
+        &started.model,
+        &started.client_version,
+        &started.user_agent,
+        &started.credential_fingerprint,
+        &started.credential_plan,
+        &started.credential_account,
+    ];
     always
         .into_iter()
         .chain(perhaps.into_iter().filter_map(|word| word.as_deref()))

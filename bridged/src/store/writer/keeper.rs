@@ -1,15 +1,18 @@
 //! The thread that puts events into the store: what it is handed at once, what waits in the spool in order, and the
 //! ends of interceptions whose processes have died. It also keeps this process's lease.
 
+mod cleaning;
+
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::{BATCH, Shared};
+use super::{BATCH, Bounds, Shared};
 use crate::clock::Clock;
-use crate::config::{Durability, RetentionConfig};
+use crate::config::Durability;
 use crate::record::{Ended, Event, Ledger, Outcome};
 use crate::store::chain::Head;
 use crate::store::lease::{self, LEASE, Names, RENEWAL};
@@ -20,16 +23,14 @@ use crate::store::{Store, StoreError};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// How often old records are looked for.
-const CLEANING: Duration = Duration::from_secs(600);
 /// The pause between two steps of a clean-up.
 const BREATH: Duration = Duration::from_millis(5);
 
 /// What the keeper is asked to do.
 #[derive(Debug)]
 pub(super) enum Work {
-    /// Write this now and say how much of it is in the store; nothing if it must be tried again.
-    Write(Arc<Vec<Event>>, Sender<Option<Written>>),
+    /// Write this now, so surely, and say how much of it is in the store; nothing if it must be tried again.
+    Write(Arc<Vec<Event>>, Durability, Sender<Option<Written>>),
     /// Write what is in the spool.
     Replay,
     /// End.
@@ -39,14 +40,13 @@ pub(super) enum Work {
 /// The state of the thread.
 pub(super) struct Keeper {
     store: Store,
-    durability: Durability,
     spool: Shared,
     ledger: Arc<Ledger>,
     names: Names,
     clock: Clock,
     open: Option<Open>,
     renewed: Instant,
-    retention: RetentionConfig,
+    bounds: watch::Receiver<Bounds>,
     /// When old records are looked for next.
     clean_at: Instant,
     cleaning: Option<CleanUp>,
@@ -57,6 +57,8 @@ pub(super) struct Keeper {
 /// A connection with what is remembered of the database behind it.
 struct Open {
     database: Box<dyn Database>,
+    /// Of its next commit.
+    durability: Durability,
     memory: Memory,
 }
 
@@ -70,15 +72,14 @@ pub(super) struct Written {
 impl Keeper {
     pub(super) fn new(
         store: Store,
-        config: (Durability, RetentionConfig),
+        bounds: watch::Receiver<Bounds>,
         (spool, ledger): (Shared, Arc<Ledger>),
         names: Names,
         clock: Clock,
     ) -> Keeper {
         Keeper {
             store,
-            durability: config.0,
-            retention: config.1,
+            bounds,
             clean_at: Instant::now(),
             cleaning: None,
             spool,
@@ -94,15 +95,15 @@ impl Keeper {
     pub(super) fn run(mut self, orders: &Receiver<Work>) {
         loop {
             // Between two steps of a clean-up nobody waits long.
-            let due = if self.cleaning.is_some() {
+            let due = if self.cleaning.is_some() || self.is_cleaning_due() {
                 BREATH
             } else {
                 RENEWAL.saturating_sub(self.renewed.elapsed())
             };
             match orders.recv_timeout(due) {
-                Ok(Work::Write(events, done)) => {
+                Ok(Work::Write(events, durability, done)) => {
                     // Nobody listens any more if it took too long; then the events are in the spool too.
-                    let _ = done.send(self.write(&events).ok());
+                    let _ = done.send(self.write(&events, durability).ok());
                 }
                 Ok(Work::Replay) => {
                     if !self.replay(orders) {
@@ -115,6 +116,7 @@ impl Keeper {
             if self.renewed.elapsed() >= RENEWAL {
                 self.renew();
             }
+            self.note_bounds();
         }
         self.finish();
     }
@@ -134,9 +136,10 @@ impl Keeper {
                     );
                     match orders.recv_timeout(pause) {
                         Ok(Work::Stop) | Err(RecvTimeoutError::Disconnected) => return false,
-                        Ok(Work::Write(_, done)) => drop(done.send(None)),
+                        Ok(Work::Write(_, _, done)) => drop(done.send(None)),
                         Ok(Work::Replay) | Err(RecvTimeoutError::Timeout) => {}
                     }
+                    self.note_bounds();
                     std::thread::sleep(FIRST_PAUSE);
                     pause = LONGEST_PAUSE.min(pause * 2);
                 }
@@ -152,7 +155,8 @@ impl Keeper {
             self.recover()?;
             return Ok(false);
         }
-        let written = self.write(&portion.events)?;
+        // What leaves the spool's disk must be on the store's.
+        let written = self.write(&portion.events, Durability::Strict)?;
         let mut spool = self.spool.lock();
         spool.release(&portion)?;
         self.spool.publish(&spool);
@@ -188,7 +192,8 @@ impl Keeper {
         let open = match self.open.take() {
             Some(open) => open,
             None => {
-                let mut database = self.store.connect_to_write(self.durability)?;
+                let durability = Durability::Strict;
+                let mut database = self.store.connect_to_write(durability)?;
                 let name = self.names.own;
                 let (instance, head) =
                     transaction(database.as_mut(), |database| lease::enter(database, name))?;
@@ -196,6 +201,7 @@ impl Keeper {
                 self.alive_since = Some(self.renewed);
                 Open {
                     database,
+                    durability,
                     memory: Memory::new(instance, head),
                 }
             }
@@ -204,21 +210,21 @@ impl Keeper {
     }
 
     /// Writes a batch whole; where an event stands in the way for good, the others one by one.
-    fn write(&mut self, events: &[Event]) -> Result<Written, StoreError> {
-        match self.commit(events) {
+    fn write(&mut self, events: &[Event], durability: Durability) -> Result<Written, StoreError> {
+        match self.commit(events, durability) {
             Ok(()) => Ok(Written {
                 written: events.len() as u64,
                 lost: 0,
             }),
             Err(error) if error.is_passing() => Err(error),
-            Err(_) => self.write_singly(events),
+            Err(_) => self.write_singly(events, durability),
         }
     }
 
-    fn write_singly(&mut self, events: &[Event]) -> Result<Written, StoreError> {
+    fn write_singly(&mut self, events: &[Event], durability: Durability) -> Result<Written, StoreError> {
         let mut written = Written::default();
         for event in events {
-            match self.commit(std::slice::from_ref(event)) {
+            match self.commit(std::slice::from_ref(event), durability) {
                 Ok(()) => written.written += 1,
                 Err(error) if error.is_passing() => return Err(error),
                 Err(error) => {
@@ -231,8 +237,12 @@ impl Keeper {
         Ok(written)
     }
 
-    fn commit(&mut self, events: &[Event]) -> Result<(), StoreError> {
+    fn commit(&mut self, events: &[Event], durability: Durability) -> Result<(), StoreError> {
         let open = self.open()?;
+        if open.durability != durability {
+            open.database.set_durability(durability)?;
+            open.durability = durability;
+        }
         let head = open.memory.head;
         let memory = &mut open.memory;
         let outcome = transaction(open.database.as_mut(), |database| {
@@ -287,42 +297,6 @@ impl Keeper {
         }
     }
 
-    /// Deletes a little of what is too old, when there is nothing else to do.
-    fn clean(&mut self) {
-        let config = self.retention;
-        let is_due =
-            self.clean_at <= Instant::now() && (config.content.is_some() || config.metadata.is_some());
-        if self.cleaning.is_none() && !is_due {
-            return;
-        }
-        if let Err(error) = self.clean_a_little() {
-            let error = &error as &dyn std::error::Error;
-            tracing::warn!(error, "old records could not be deleted; they will be later");
-            self.cleaning = None;
-            self.clean_at = Instant::now() + CLEANING;
-        }
-    }
-
-    fn clean_a_little(&mut self) -> Result<(), StoreError> {
-        let (config, now) = (self.retention, self.clock.micros());
-        let Some(mut work) = self.cleaning.take() else {
-            self.clean_at = Instant::now() + CLEANING;
-            let open = self.open()?;
-            self.cleaning = CleanUp::begin(open.database.as_mut(), &mut open.memory, &config, now)?;
-            return Ok(());
-        };
-        if work.step(self.open()?.database.as_mut())? {
-            self.cleaning = Some(work);
-        } else {
-            tracing::info!(
-                texts = work.deleted.texts,
-                interceptions = work.deleted.interceptions,
-                "old records were deleted"
-            );
-        }
-        Ok(())
-    }
-
     /// Ends what dead processes left open.
     fn recover(&mut self) -> Result<(), StoreError> {
         // After an outage of the store the others need time for a sign of life.
@@ -356,7 +330,7 @@ impl Keeper {
                 break;
             }
             let events: Vec<Event> = ids.iter().map(|id| self.aborted(*id)).collect();
-            self.commit(&events)?;
+            self.commit(&events, Durability::Strict)?;
             ended += ids.len();
         }
         tracing::warn!(

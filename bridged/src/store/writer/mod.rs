@@ -9,18 +9,20 @@
 mod keeper;
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self as threads, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
 use super::Store;
 use super::lease::Names;
+use super::search::Indexer;
 use crate::clock::Clock;
-use crate::config::{Durability, RetentionConfig, WhenFull};
+use crate::config::{Config, Durability, RetentionConfig, WhenFull};
 use crate::metrics::RecordMetrics;
 use crate::record::{Event, Gate, Job, Ledger, Spool, SpoolError};
 use keeper::{Keeper, Work, Written};
@@ -34,19 +36,32 @@ const RETRY: Duration = Duration::from_millis(50);
 /// Bytes above its limit that the spool takes for ends, whose starts are on record.
 const BEYOND: u64 = 16 << 20;
 
+/// How long and how much is kept. May change while the writer runs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Bounds {
+    /// How long records are kept.
+    pub retention: RetentionConfig,
+    /// Most bytes of the spool.
+    pub spool_max: u64,
+}
+
+impl Bounds {
+    /// What the configuration says.
+    pub fn of(config: &Config) -> Bounds {
+        Bounds {
+            retention: config.retention,
+            spool_max: config.record.spool_max,
+        }
+    }
+}
+
 /// How records are written.
 #[derive(Clone, Debug)]
 pub struct WriterConfig {
-    /// How surely a commit is on disk.
-    pub durability: Durability,
-    /// How long records are kept.
-    pub retention: RetentionConfig,
-    /// What happens when the spool is full.
-    pub when_full: WhenFull,
     /// The spool's folder. Also holds the name of this process.
     pub spool: PathBuf,
-    /// Most bytes of the spool.
-    pub spool_max: u64,
+    /// How long and how much is kept.
+    pub bounds: watch::Receiver<Bounds>,
 }
 
 /// Why records cannot be written.
@@ -90,15 +105,20 @@ impl Writer {
             folder: config.spool.clone(),
             source,
         };
-        let spool = Spool::open(&config.spool, config.spool_max).map_err(failed)?;
+        let most = config.bounds.borrow().spool_max;
+        let spool = Spool::open(&config.spool, most).map_err(failed)?;
         let names = Names::take(&config.spool).map_err(|error| failed(error.into()))?;
         let name = names.own;
         let ledger = Arc::new(Ledger::new(metrics.clone()));
         ledger.recovered(spool.events());
+        let stopping = Arc::new(AtomicBool::new(false));
+        let indexer = Indexer::new(store.clone(), metrics.unindexed.clone(), stopping.clone());
+        let (alive, ends) = threads::channel();
+        let indexer = spawn("record-indexer", move || indexer.run(&ends))?;
         let spool = Shared::new(spool, gate, metrics);
         let keeper = Keeper::new(
             store.clone(),
-            (config.durability, config.retention),
+            config.bounds.clone(),
             (spool.clone(), ledger.clone()),
             names,
             clock.clone(),
@@ -109,13 +129,16 @@ impl Writer {
             work,
             spool,
             ledger,
-            when_full: config.when_full,
             held: Vec::new(),
         };
         spawn("record-writer", move || {
             intake.run(queue);
-            if keeper.join().is_err() {
-                tracing::error!("the record keeper panicked");
+            stopping.store(true, Ordering::Relaxed);
+            drop(alive);
+            for (name, thread) in [("keeper", keeper), ("indexer", indexer)] {
+                if thread.join().is_err() {
+                    tracing::error!("the record {name} panicked");
+                }
             }
         })
         .map(|thread| Writer { thread, name })
@@ -173,6 +196,7 @@ impl Shared {
     }
 
     fn publish(&self, spool: &Spool) {
+        self.gate.set_in_spool(spool.events() > 0);
         #[expect(
             clippy::cast_precision_loss,
             reason = "a spool is far smaller than 2^52 bytes"
@@ -203,15 +227,22 @@ impl Stored {
     }
 }
 
-/// An event with those who wait for it.
-type Waiting = (Event, Option<oneshot::Sender<()>>);
+/// An event with how it is kept.
+type Waiting = (Event, Care);
+
+/// How an event is kept.
+struct Care {
+    /// Who waits until it is.
+    committed: Option<oneshot::Sender<()>>,
+    /// What happens when it cannot be.
+    when_full: WhenFull,
+}
 
 /// The thread that takes events from the queue.
 struct Intake {
     work: threads::Sender<Work>,
     spool: Shared,
     ledger: Arc<Ledger>,
-    when_full: WhenFull,
     /// Ends for which there is no room anywhere.
     held: Vec<Waiting>,
 }
@@ -226,7 +257,11 @@ impl Intake {
             let already = batch.len();
             for job in jobs.drain(..) {
                 match job {
-                    Job::Write { event, committed } => batch.push((event, committed)),
+                    Job::Write {
+                        event,
+                        committed,
+                        when_full,
+                    } => batch.push((event, Care { committed, when_full })),
                     // What is queued behind it is still received.
                     Job::Stop => queue.close(),
                 }
@@ -265,7 +300,7 @@ impl Intake {
         let events = Arc::new(events);
         let mut stored = Stored::No;
         if self.spool.lock().events() == 0 {
-            stored = self.store(&events);
+            stored = self.store(&events, durability(&waiting));
         }
         let mut is_kept = matches!(stored, Stored::Yes(_));
         if !is_kept && self.spool(&events) {
@@ -284,13 +319,13 @@ impl Intake {
             }
         }
         self.spool.set_full(false);
-        acknowledge(waiting);
+        waiting.into_iter().for_each(acknowledge);
     }
 
     /// Hands a batch to the keeper and waits, though not long.
-    fn store(&self, events: &Arc<Vec<Event>>) -> Stored {
+    fn store(&self, events: &Arc<Vec<Event>>, durability: Durability) -> Stored {
         let (done, outcome) = threads::channel();
-        let order = Work::Write(Arc::clone(events), done);
+        let order = Work::Write(Arc::clone(events), durability, done);
         if self.work.send(order).is_err() {
             return Stored::No;
         }
@@ -323,20 +358,20 @@ impl Intake {
     }
 
     /// Keeps what must be kept although the spool is full.
-    fn squeeze(&mut self, events: &Arc<Vec<Event>>, waiting: Vec<Option<oneshot::Sender<()>>>) {
+    fn squeeze(&mut self, events: &Arc<Vec<Event>>, waiting: Vec<Care>) {
         self.spool.set_full(true);
         // An event does not come apart from the batch that the keeper may still have: it is copied by its form.
-        for (event, committed) in events.iter().zip(waiting) {
+        for (event, care) in events.iter().zip(waiting) {
             let is_start = matches!(event, Event::Start(_));
             if !is_start && self.spool.lock().append([event], BEYOND).is_ok() {
                 self.ledger.spooled(1);
-                acknowledge([committed]);
+                acknowledge(care);
                 continue;
             }
-            match self.when_full {
-                WhenFull::Refuse if is_start && committed.is_some() => self.ledger.refused(1),
+            match care.when_full {
+                WhenFull::Refuse if is_start && care.committed.is_some() => self.ledger.refused(1),
                 WhenFull::Refuse if !is_start => match copy(event) {
-                    Some(event) => self.held.push((event, committed)),
+                    Some(event) => self.held.push((event, care)),
                     None => self.ledger.wrote(0, 1),
                 },
                 WhenFull::Refuse | WhenFull::Drop => self.ledger.wrote(0, 1),
@@ -350,9 +385,17 @@ fn copy(event: &Event) -> Option<Event> {
     serde_json::from_slice(&form).ok()
 }
 
-fn acknowledge(waiting: impl IntoIterator<Item = Option<oneshot::Sender<()>>>) {
-    for committed in waiting.into_iter().flatten() {
+fn acknowledge(care: Care) {
+    if let Some(committed) = care.committed {
         // Nobody waits any more if the client has left.
         let _ = committed.send(());
+    }
+}
+
+/// Who waits for a commit waits for the disk.
+fn durability(waiting: &[Care]) -> Durability {
+    match waiting.iter().any(|care| care.committed.is_some()) {
+        true => Durability::Strict,
+        false => Durability::Relaxed,
     }
 }

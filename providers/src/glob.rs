@@ -1,4 +1,6 @@
-//! Patterns with `*` (any run of characters) and `?` (any one), without regard to the case of ASCII letters.
+//! Patterns with `*` (any run of characters) and `?` (any one), as operators write them for models, users and instances.
+//!
+//! The case of ASCII letters does not matter: some providers take a model's name in any, and a rule must hold for all.
 
 /// One pattern.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -61,6 +63,11 @@ mod tests {
             ("?", "", false),
             ("claude-*-4?", "claude-sonnet-45", true),
             ("claude-*-4?", "claude-sonnet-4", false),
+            ("*-mini", "gpt-5-mini-2", false),
+            ("gpt-*-mini", "gpt-mini", false),
+            ("a*b*c", "a-b-b-c", true),
+            ("a*b*c", "acb", false),
+            ("ab*ba", "aba", false),
             ("*a*b", "xaxbxab", true),
             ("*a*b", "xaxbxa", false),
             ("**mini**", "o4-mini-high", true),

@@ -1,0 +1,306 @@
+//! Lists of interceptions and sessions whose prompts have what is looked for.
+//!
+//! The index names candidates; a statement with the list's own conditions decides about each, so that the index can
+//! never show what the filter does not allow, whatever it holds. What it cannot know (words in a row, beginnings) is
+//! looked for in the prompt itself. Interceptions come as in every list, the latest first. Sessions come by their
+//! latest fitting prompt, and all of the filter is about that prompt's interception.
+
+use std::cmp::Reverse;
+use std::collections::{HashMap, HashSet};
+
+use uuid::Uuid;
+
+use super::query::Query;
+use super::segment::Trait;
+use super::walk::{Plan, Search};
+use crate::record::Outcome;
+use crate::store::content::{self, Content};
+use crate::store::filter::{Cursor, Filter, Page, Question, Status};
+use crate::store::rows::InterceptionRow;
+use crate::store::sessions::{self, SessionRow};
+use crate::store::sql::{Database, Row};
+use crate::store::{StoreError, read};
+
+/// Candidates in one statement.
+const CHECKED: usize = 50;
+/// Most candidates that are looked at for one page; it ends there, and the next goes on.
+const LOOKED_AT: usize = 10_000;
+/// Candidates that are asked for at once.
+const MOST_WANTED: usize = 1_024;
+/// Words of a question that are looked up; the rest is looked for in the prompts.
+const LOOKED_UP: usize = 24;
+
+/// A page of interceptions.
+pub(in crate::store) fn interceptions(
+    database: &mut dyn Database,
+    filter: &Filter,
+    query: &Query,
+    page: Page,
+) -> Result<(Vec<InterceptionRow>, Option<Cursor>), StoreError> {
+    let full = page.limit as usize;
+    let mut hits = Hits::begin(database, filter, query, page.cursor.map(id_at))?;
+    let mut ids = Vec::new();
+    while ids.len() <= full
+        && let Some(found) = hits.next(database, full + 1 - ids.len())?
+    {
+        ids.extend(found.into_iter().map(|hit| hit.id));
+    }
+    let next = cut(&mut ids, full, |id| *id).or(hits.goes_on());
+    let mut rows = read::by_ids(database, &ids)?;
+    rows.sort_unstable_by_key(|row| Reverse(row.id));
+    Ok((rows, next.map(read::cursor_of)))
+}
+
+/// A page of sessions.
+pub(in crate::store) fn sessions(
+    database: &mut dyn Database,
+    filter: &Filter,
+    query: &Query,
+    page: Page,
+) -> Result<(Vec<SessionRow>, Option<Cursor>), StoreError> {
+    let full = page.limit as usize;
+    let from = page.cursor.map(id_at);
+    let mut hits = Hits::begin(database, filter, query, from)?;
+    let (mut seen, mut shown) = (HashSet::new(), Vec::new());
+    while shown.len() <= full
+        && let Some(found) = hits.next(database, full + 1 - shown.len())?
+    {
+        for hit in found {
+            let is_new = shown.len() <= full && seen.insert(hit.session);
+            // What has a later prompt that fits was on an earlier page.
+            if is_new && !has_later(database, filter, query, (hit.session, from))? {
+                shown.push(hit);
+            }
+        }
+    }
+    let next = cut(&mut shown, full, |hit| hit.id).or(hits.goes_on());
+    let places: HashMap<i64, usize> = (0..)
+        .zip(&shown)
+        .map(|(place, hit)| (hit.session, place))
+        .collect();
+    let mut rows = sessions::by_numbers(database, shown.iter().map(|hit| hit.session))?;
+    rows.sort_by_key(|row| places.get(&row.seq).copied());
+    Ok((rows, next.map(read::cursor_of)))
+}
+
+fn id_at(Cursor(high, low): Cursor) -> Uuid {
+    Uuid::from_u64_pair(high, low)
+}
+
+/// Cuts what was found to the page; the id of its last if there is more.
+fn cut<T>(found: &mut Vec<T>, full: usize, id: impl Fn(&T) -> Uuid) -> Option<Uuid> {
+    let has_more = found.len() > full;
+    found.truncate(full);
+    found.last().filter(|_| has_more).map(id)
+}
+
+/// Whether a session has a prompt that fits at or after the beginning of this page.
+fn has_later(
+    database: &mut dyn Database,
+    filter: &Filter,
+    query: &Query,
+    (session, from): (i64, Option<Uuid>),
+) -> Result<bool, StoreError> {
+    let Some(mut from) = from else { return Ok(false) };
+    loop {
+        let sql = "SELECT id FROM interception WHERE session = ?1 AND id >= ?2 ORDER BY id LIMIT ?3";
+        let values = [session.into(), from.into(), (MOST_WANTED as u64).into()];
+        let ids = ids(database.query(sql, &values)?)?;
+        let Some(last) = ids.last() else { return Ok(false) };
+        if !check(database, filter, Some(query), &ids)?.is_empty() {
+            return Ok(true);
+        }
+        from = Uuid::from_u128(last.as_u128().saturating_add(1));
+    }
+}
+
+fn ids(rows: Vec<Row>) -> Result<Vec<Uuid>, StoreError> {
+    rows.into_iter().map(|row| row.read().id()).collect()
+}
+
+/// An interception that fits.
+#[derive(Clone, Copy, Debug)]
+struct Hit {
+    id: Uuid,
+    session: i64,
+}
+
+/// Interceptions that fit, the latest first.
+struct Hits<'q> {
+    filter: &'q Filter,
+    query: &'q Query,
+    /// Whether the prompts have to be looked at.
+    is_read: bool,
+    candidates: Candidates,
+    looked_at: usize,
+    want: usize,
+    /// The last candidate, if there may be more.
+    reached: Option<Uuid>,
+}
+
+/// Where candidates come from.
+enum Candidates {
+    Index(Search),
+    /// A list that is short by its filter.
+    List {
+        below: Option<Uuid>,
+    },
+    None,
+}
+
+impl<'q> Hits<'q> {
+    fn begin(
+        database: &mut dyn Database,
+        filter: &'q Filter,
+        query: &'q Query,
+        below: Option<Uuid>,
+    ) -> Result<Hits<'q>, StoreError> {
+        // An interception in flight is not in the index as such, and there are never many.
+        let is_short = !filter.session.is_empty() || filter.status == [Status::InFlight];
+        let candidates = if is_short {
+            Candidates::List { below }
+        } else {
+            match plan(database, filter, query)? {
+                Some(plan) => Candidates::Index(Search::begin(database, plan, below)?),
+                None => Candidates::None,
+            }
+        };
+        let is_plain = |term: &super::query::Term| term.words.len() == 1 && !term.is_open;
+        Ok(Hits {
+            filter,
+            query,
+            is_read: is_short || query.terms.len() > LOOKED_UP || !query.terms.iter().all(is_plain),
+            candidates,
+            looked_at: 0,
+            want: 0,
+            reached: None,
+        })
+    }
+
+    /// Some more, perhaps none; nothing at the end.
+    fn next(&mut self, database: &mut dyn Database, want: usize) -> Result<Option<Vec<Hit>>, StoreError> {
+        if self.looked_at >= LOOKED_AT {
+            return Ok(None);
+        }
+        // Where few of them fit, more are asked for.
+        self.want = MOST_WANTED.min(want.max(self.want * 2));
+        let found = match &mut self.candidates {
+            Candidates::Index(search) => search.next(database, self.want)?,
+            Candidates::List { below } => {
+                let page = Page {
+                    cursor: below.map(read::cursor_of),
+                    limit: u32::try_from(self.want).unwrap_or(u32::MAX),
+                };
+                let (sql, question) = read::page_of(database.dialect(), self.filter, page);
+                let found = ids(database.query(&sql, &question.values)?)?;
+                *below = found.last().copied().or(*below);
+                found
+            }
+            Candidates::None => Vec::new(),
+        };
+        self.reached = found.last().copied();
+        if found.is_empty() {
+            return Ok(None);
+        }
+        self.looked_at += found.len();
+        let query = self.is_read.then_some(self.query);
+        check(database, self.filter, query, &found).map(Some)
+    }
+
+    /// Where to go on although the page is not full.
+    fn goes_on(&self) -> Option<Uuid> {
+        self.reached.filter(|_| self.looked_at >= LOOKED_AT)
+    }
+}
+
+/// What the index is asked for; nothing where nothing can fit.
+fn plan(database: &mut dyn Database, filter: &Filter, query: &Query) -> Result<Option<Plan>, StoreError> {
+    let mut plan = Plan {
+        after: filter.after.map(|at| at.0),
+        before: filter.before.map(|at| at.0),
+        ..Plan::default()
+    };
+    for term in &query.terms {
+        let closed = term.words.len() - usize::from(term.is_open);
+        plan.words.extend(
+            term.words
+                .iter()
+                .take(closed)
+                .map(|word| word.as_bytes().to_vec()),
+        );
+        if let ([only], true) = (term.words.as_slice(), term.is_open) {
+            plan.beginnings.push(only.as_bytes().to_vec());
+        }
+    }
+    plan.words.sort_unstable();
+    plan.words.dedup();
+    plan.words.truncate(LOOKED_UP);
+    for (kind, words) in [
+        (Trait::User, &filter.user),
+        (Trait::Client, &filter.client),
+        (Trait::Provider, &filter.provider),
+        (Trait::Model, &filter.model),
+    ] {
+        let mut question = Question::default();
+        let Some(which) = question.any("text", words) else {
+            continue;
+        };
+        let labels = database.query(&format!("SELECT id FROM label WHERE {which}"), &question.values)?;
+        if labels.is_empty() {
+            return Ok(None);
+        }
+        let term = |row: Row| row.int().map(|label| kind.term(label));
+        plan.traits
+            .push(labels.into_iter().map(term).collect::<Result<_, _>>()?);
+    }
+    plan.traits.extend(outcomes(filter));
+    Ok(Some(plan))
+}
+
+/// The terms of the outcomes that the filter asks for, as far as the index knows outcomes: most are `completed`, and
+/// what is in flight may be something else by now.
+fn outcomes(filter: &Filter) -> Option<Vec<Vec<u8>>> {
+    let term = |status: &Status| match status {
+        Status::InFlight | Status::Ended(Outcome::Completed) => None,
+        Status::Ended(outcome) => Some(Trait::Outcome.term(outcome.code().into())),
+    };
+    let terms: Option<Vec<_>> = filter.status.iter().map(term).collect();
+    terms.filter(|terms| !terms.is_empty())
+}
+
+/// Those of `ids` that fit, in the same order; with `query` only those whose prompts do.
+fn check(
+    database: &mut dyn Database,
+    filter: &Filter,
+    query: Option<&Query>,
+    ids: &[Uuid],
+) -> Result<Vec<Hit>, StoreError> {
+    let mut hits = Vec::new();
+    for ids in ids.chunks(CHECKED) {
+        let mut question = Question::default();
+        let mut conditions = vec![format!("x.id IN ({})", question.marks(ids, CHECKED))];
+        conditions.extend(read::conditions(&mut question, filter));
+        let body = if query.is_some() {
+            "p.body"
+        } else {
+            "substr(p.body, 1, 1)"
+        };
+        let sql = format!(
+            "SELECT x.id, x.session, {body} FROM interception x JOIN prompt p ON p.interception = x.id WHERE {}",
+            conditions.join(" AND ")
+        );
+        for row in database.query(&sql, &question.values)? {
+            let mut row = row.read();
+            let (id, session, body) = (row.id()?, row.int()?, row.blob()?);
+            let fits = match query {
+                Some(query) => Content::read(&body)?.text().is_some_and(|text| query.fits(&text)),
+                None => !content::is_erased(&body),
+            };
+            if fits {
+                hits.push(Hit { id, session });
+            }
+        }
+    }
+    hits.sort_unstable_by_key(|hit| Reverse(hit.id));
+    Ok(hits)
+}
