@@ -148,7 +148,7 @@ impl Reader {
         let media = content
             .get(kind)
             .unwrap_or_else(|| panic!("{name}: {kind} is not in the document"));
-        if kind.ends_with("json") {
+        if kind == "application/json" || kind.ends_with("+json") {
             self.check(&media["schema"], &answer.json(), name);
         }
     }
@@ -220,7 +220,7 @@ async fn check_route(reader: &mut Reader, world: &World, route: &Route) {
     let addresses = ids.map(|id| route.path.replace("{id}", id));
     let by_all = "?group=user&group=client&group=provider&group=model";
     for address in addresses.iter().collect::<BTreeSet<_>>() {
-        for query in ["", by_all, "?format=csv", "?limit=1", "?odd="] {
+        for query in ["", by_all, "?format=csv", "?format=json", "?limit=1", "?odd="] {
             for who in ["nobody", "ann", "adam"] {
                 let answer = world
                     .ask(route.method.clone(), &format!("{address}{query}"), who, body)

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use axum::body::Body;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
@@ -38,6 +38,9 @@ const PEOPLE: [(&str, Role); 4] = [
     ("audrey", Role::Auditor),
     ("adam", Role::Admin),
 ];
+
+/// Longest wait for a part of an answer.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A bridge with records.
 struct World {
@@ -110,6 +113,10 @@ impl World {
 
     /// What `who` is answered; nobody has no token.
     async fn ask(&self, method: Method, path: &str, who: &str, body: Option<&str>) -> Answer {
+        self.send(self.request(method, path, who, body)).await
+    }
+
+    fn request(&self, method: Method, path: &str, who: &str, body: Option<&str>) -> http::Request<Body> {
         let mut request = http::Request::builder().method(method).uri(path);
         if let Some((_, token)) = self.tokens.get(who) {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
@@ -118,23 +125,44 @@ impl World {
             request = request.header(CONTENT_TYPE, "application/json");
         }
         let body = body.map_or_else(Body::empty, |text| Body::from(text.to_owned()));
-        self.send(request.body(body).unwrap()).await
+        request.body(body).unwrap()
     }
 
     async fn get(&self, path: &str, who: &str) -> Answer {
         self.ask(Method::GET, path, who, None).await
     }
 
+    /// The whole answer; of an event stream, which has no end, the first event.
     async fn send(&self, request: http::Request<Body>) -> Answer {
+        self.send_until(request, "\n\n").await
+    }
+
+    /// The whole answer, but an event stream only until it says `last`.
+    async fn send_until(&self, request: http::Request<Body>, last: &str) -> Answer {
         let response = self.router.clone().oneshot(request).await.unwrap();
-        let (parts, body) = response.into_parts();
-        let bytes = body.collect().await.unwrap().to_bytes();
+        let (parts, mut body) = response.into_parts();
+        let is_endless = is_event_stream(&parts.headers);
+        let mut text = String::new();
+        let frame = async |body: &mut Body| tokio::time::timeout(PATIENCE, body.frame()).await.unwrap();
+        while let Some(frame) = frame(&mut body).await {
+            let bytes = frame.unwrap().into_data().unwrap();
+            text.push_str(std::str::from_utf8(&bytes).unwrap());
+            if is_endless && text.contains(last) {
+                break;
+            }
+        }
         Answer {
             status: parts.status,
             headers: parts.headers,
-            body: String::from_utf8(bytes.to_vec()).unwrap(),
+            body: text,
         }
     }
+}
+
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    headers
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| kind == "text/event-stream")
 }
 
 fn config(folder: &std::path::Path) -> Config {
@@ -263,8 +291,8 @@ impl Call {
             status: Some(if failed { 502 } else { 200 }),
             error_kind: failed.then(|| "connect".to_owned()),
             error_message: failed.then(|| "no connection".to_owned()),
-            first_token_at: Some(self.at().plus(std::time::Duration::from_millis(100))),
-            ended_at: self.at().plus(std::time::Duration::from_secs(1)),
+            first_token_at: Some(self.at().plus(Duration::from_millis(100))),
+            ended_at: self.at().plus(Duration::from_secs(1)),
             overhead_us: 150,
             response_bytes: 1_000,
             retries: 1,

@@ -3,15 +3,18 @@
 use super::*;
 use crate::api::access::Access;
 use crate::api::query::Parameter;
+use crate::store::{Position, Warning};
 
 /// What every route asks for; a route that is not here has no test of its role.
-const NEEDS: [(&str, Option<Role>); 17] = [
+const NEEDS: [(&str, Option<Role>); 19] = [
     ("GET /api/v1/openapi.json", None),
     ("GET /api/v1/me", Some(Role::Member)),
     ("GET /api/v1/interceptions", Some(Role::Member)),
     ("GET /api/v1/interceptions/{id}", Some(Role::Member)),
     ("GET /api/v1/sessions", Some(Role::Member)),
     ("GET /api/v1/sessions/{id}", Some(Role::Member)),
+    ("GET /api/v1/events", Some(Role::Member)),
+    ("GET /api/v1/export", Some(Role::Member)),
     ("GET /api/v1/usage", Some(Role::Member)),
     ("GET /api/v1/seats", Some(Role::Member)),
     ("GET /api/v1/clients", Some(Role::Member)),
@@ -117,7 +120,7 @@ fn values(parameter: &Parameter) -> Vec<&'static str> {
         ],
         "q" => vec!["asks", "ann", "bo*", "%22bob+asks%22", "nobodys"],
         "group" => vec!["user", "client", "provider", "model"],
-        "format" => vec!["csv", "json"],
+        "format" => vec!["csv", "json", "jsonl"],
         "limit" => vec!["1", "2", "1000"],
         // Pages are followed below.
         "cursor" => Vec::new(),
@@ -179,7 +182,9 @@ async fn a_member_is_answered_the_same_whatever_others_do() {
     let (alone, together) = (World::with(anns()).await, World::with(everyones()).await);
     let mut asked = 0;
     for route in routes() {
-        if route.method != Method::GET || !matches!(route.access, Access::Role(Role::Member, _)) {
+        let is_for_members = matches!(route.access, Access::Role(Role::Member, _));
+        // An event stream has a test of its own.
+        if route.method != Method::GET || !is_for_members || route.media == ["text/event-stream"] {
             continue;
         }
         for address in addresses(route.path, route.takes) {
@@ -201,6 +206,73 @@ async fn a_member_is_answered_the_same_whatever_others_do() {
         }
     }
     assert!(asked > 2_000, "{asked}");
+}
+
+fn warning(account: &str, at: Micros) -> Warning {
+    Warning {
+        budget: "daily".into(),
+        per: "user".into(),
+        account: account.into(),
+        level: 85,
+        share: 0.9,
+        since: at,
+        resets_at: at,
+        at,
+    }
+}
+
+/// All that `who` is told at an address of the event stream, up to the warning of Ann, which is the last; without the
+/// positions, which are of chance.
+async fn told(world: &World, address: &str, who: &str) -> (StatusCode, Vec<String>) {
+    let key = world.app.store.position_key().await.unwrap();
+    let address = format!("{address}&after={}", key.seal(&Position::default()));
+    loop {
+        let request = world.request(Method::GET, &address, who, None);
+        let answer = world.send_until(request, "\"account\":\"ann\"").await;
+        // Streams that were left are noticed a little later.
+        if answer.status != StatusCode::SERVICE_UNAVAILABLE {
+            let lines = answer.body.lines().filter(|line| !line.starts_with("id: "));
+            return (answer.status, lines.map(str::to_owned).collect());
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_is_told_of_the_same_events_whatever_others_do() {
+    let (alone, together) = (World::with(anns()).await, World::with(everyones()).await);
+    let now = alone.app.clock.micros();
+    let (ann, bob) = (warning("ann", now), warning("bob", now));
+    alone.app.store.warn(vec![ann.clone()]).await.unwrap();
+    together.app.store.warn(vec![bob, ann]).await.unwrap();
+    let routes = routes();
+    let events = routes
+        .iter()
+        .find(|route| route.path == "/api/v1/events")
+        .unwrap();
+    let takes = events.takes.iter().copied();
+    let takes: Vec<&Parameter> = takes.filter(|parameter| parameter.name != "after").collect();
+    for address in addresses(events.path, &takes) {
+        let (one, other) = (
+            told(&alone, &address, "ann").await,
+            told(&together, &address, "ann").await,
+        );
+        assert_eq!(one, other, "{address}");
+        assert!(
+            !other.1.iter().any(|line| line.contains("bob")),
+            "{address}: {other:?}"
+        );
+    }
+    let count = |told: &[String], name: &str| {
+        let line = format!("event: {name}");
+        told.iter().filter(|found| **found == line).count()
+    };
+    let all = format!("{}?", events.path);
+    for (who, interceptions, warnings) in [("ann", 6, 1), ("audrey", 10, 2), ("adam", 10, 2)] {
+        let (_, told) = told(&together, &all, who).await;
+        let found = (count(&told, "interception"), count(&told, "budget"));
+        assert_eq!(found, (interceptions, warnings), "{who}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::store::filter::first_id;
-use crate::store::{Portion, Position, Warning};
+use crate::store::{Portion, Position, Query, Warning};
 
 /// Ends some interceptions of `user`; returns their ids.
 async fn ends(fixture: &Fixture, user: &str, count: usize) -> Vec<Uuid> {
@@ -100,7 +100,7 @@ pub(super) async fn a_feed_tells_only_what_was_asked_for(home: Home) {
     fixture.start(start).await;
     fixture.end(failed).await;
     type Case = (fn(&mut Filter), Vec<Uuid>);
-    let filters: [Case; 7] = [
+    let filters: [Case; 8] = [
         (|filter| filter.user = vec!["ann".into()], ann.clone()),
         (|filter| filter.session = vec!["bob".into()], bob.clone()),
         (|filter| filter.model = vec!["other".into()], vec![last]),
@@ -110,6 +110,8 @@ pub(super) async fn a_feed_tells_only_what_was_asked_for(home: Home) {
         ),
         (|filter| filter.after = Some(soon()), vec![last]),
         (|filter| filter.before = Some(soon()), [ann, bob].concat()),
+        // Without waiting for the index.
+        (|filter| filter.query = Query::parse("x").ok(), vec![last]),
         (|filter| filter.user = vec!["nobody".into()], Vec::new()),
     ];
     for (number, (set, want)) in filters.into_iter().enumerate() {
