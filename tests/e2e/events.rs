@@ -69,6 +69,17 @@ impl Events {
         }
     }
 
+    /// The account and the level of the next warning of a budget.
+    async fn warning(&mut self) -> (String, u64) {
+        loop {
+            let Event { name, data, .. } = self.next().await;
+            if name == "budget" {
+                let account = data["account"].as_str().unwrap().to_owned();
+                return (account, data["level"].as_u64().unwrap());
+            }
+        }
+    }
+
     /// The requests of the next interceptions.
     async fn requests(&mut self, count: usize) -> Vec<String> {
         let mut found = Vec::new();
@@ -328,5 +339,66 @@ async fn a_budget_warns_once_at_each_level() {
     let log = String::from_utf8(gateway.stderr()).unwrap();
     for words in ["a budget is used to 85 %", "a budget is used up"] {
         assert_eq!(log.matches(words).count(), 1, "{words}");
+    }
+}
+
+/// Calls of the owner of `token`, each of 165 tokens.
+async fn use_up(gateway: &Gateway, token: &str, calls: usize) {
+    for _ in 0..calls {
+        call(gateway, token).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_gateways_that_share_a_budget_warn_once() {
+    let Some(server) = Postgres::start() else { return };
+    let budget = "[[budget]]\nname = \"daily\"\nper = \"user\"\nperiod = \"day\"\ntokens = 380";
+    let fake = FakeProvider::answering(Offers::Both, &[CHAT]).await;
+    let settings = Settings::in_front_of(&fake)
+        .env("CAUSEWAY_STORE__URL", server.database("shared"))
+        .more(budget);
+    let one = Gateway::start(settings.clone()).await;
+    let two = Gateway::start(settings).await;
+    let [ann, bob, carol] = ["ann", "bob", "carol"].map(|user| one.new_token(user).1);
+    let mut streams = Vec::new();
+    for gateway in [&one, &two] {
+        streams.push(Events::open(gateway, &gateway.token(), "", None).await);
+    }
+    // Half of it at each: both learn of the sum, and neither has used it alone.
+    for gateway in [&one, &two] {
+        use_up(gateway, &ann, 1).await;
+    }
+    for events in &mut streams {
+        let warning = events.warning().await;
+        assert_eq!(warning, ("ann".to_owned(), 85));
+    }
+    use_up(&two, &ann, 1).await;
+    for gateway in [&one, &two] {
+        eventually("the end of the budget", async || {
+            let ask = Ask::post(format!("/openai{}", CHAT.path), CHAT.request)
+                .header("authorization", "Bearer sk-user")
+                .header("x-coder-ai-governance-token", ann.as_str());
+            let answer = base_url(gateway.bridge()).await.send(ask).await;
+            (answer.header("x-causeway-reason") == "budget_exceeded").then_some(())
+        })
+        .await;
+    }
+    // Each gateway warns of another account, after what it had to say of the first.
+    use_up(&one, &bob, 2).await;
+    use_up(&two, &carol, 2).await;
+    let own = |account: &str| (account.to_owned(), 85);
+    let mut want = vec![("ann".to_owned(), 100), own("bob"), own("carol")];
+    want.sort();
+    for events in &mut streams {
+        let mut told = Vec::new();
+        while !(told.contains(&own("bob")) && told.contains(&own("carol"))) {
+            told.push(events.warning().await);
+        }
+        told.sort();
+        assert_eq!(told, want);
+    }
+    for (level, want) in [("85", 3), ("100", 1)] {
+        let name = format!("causeway_budget_warnings_total{{level=\"{level}\"}}");
+        assert_eq!(one.metric(&name).await + two.metric(&name).await, want, "{level}");
     }
 }

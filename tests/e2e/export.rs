@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::cases::{self, CHAT};
-use crate::client::{Answer, Ask, base_url};
+use crate::cases::{self, CHAT, MESSAGES_STREAM};
+use crate::client::{Answer, Ask, Http, base_url};
 use crate::fake::{FakeProvider, Offers};
 use crate::harness::{Gateway, Settings, eventually};
 
@@ -223,6 +223,54 @@ async fn the_command_exports_what_it_is_asked_for() {
         let ended = gateway.command().arg("export").args(wrong).output().unwrap();
         assert_eq!(ended.status.code(), Some(2), "{wrong:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_misses_and_repeats_nothing_over_restarts_of_the_gateway() {
+    let (fake, mut gateway) = started().await;
+    let token = gateway.token();
+    let (reply, _gate) = MESSAGES_STREAM.scripted().gated();
+    let first = reply.frames()[0].len();
+    fake.on(MESSAGES_STREAM.path, reply);
+    let mut command = gateway.command();
+    command.args(["export", "--follow"]).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut next = || serde_json::from_str::<Value>(&lines.next().unwrap().unwrap()).unwrap();
+
+    let (mut ids, mut told) = (Vec::new(), Vec::new());
+    for kill in [true, false, true] {
+        ids.extend(call(&gateway, &token, "before the end", 3).await);
+        if kill {
+            // What the kill interrupts is told of once, too: as aborted, by the next process.
+            let mut session = gateway.client().open(MESSAGES_STREAM.host, Http::V1).await;
+            let ask = Ask::post(MESSAGES_STREAM.path, MESSAGES_STREAM.request);
+            let mut answer = session.send(ask.header("x-api-key", "sk-user")).await;
+            answer.read_to(first).await;
+            ids.push(answer.request_id());
+            gateway.kill_9();
+        } else {
+            gateway.terminate();
+            assert!(gateway.ended().await);
+        }
+        gateway.restart().await;
+        ids.extend(call(&gateway, &token, "after the start", 2).await);
+        while told.len() < ids.len() {
+            told.push(next());
+        }
+    }
+    ids.extend(call(&gateway, &token, "the last", 1).await);
+    told.push(next());
+    assert_eq!(told.iter().filter(|row| row["outcome"] == "aborted").count(), 2);
+    let completed = told.iter().filter(|row| row["outcome"] == "completed");
+    assert_eq!(completed.count(), told.len() - 2);
+    let mut told = requests(&told);
+    assert_eq!(told.last(), ids.last());
+    told.sort();
+    ids.sort();
+    assert_eq!(told, ids);
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

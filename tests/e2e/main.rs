@@ -50,6 +50,7 @@ mod load;
 mod metrics;
 mod oidc;
 mod organisation;
+mod otlp;
 mod outage;
 mod pace;
 mod page;

@@ -13,6 +13,7 @@ use crate::cases::{self, ARGUMENTS, CHAT, MESSAGES, PROMPT};
 use crate::client::{Ask, base_url};
 use crate::fake::{FakeProvider, Offers, Reply, Seen};
 use crate::harness::{Gateway, Settings, eventually};
+use crate::otlp::{self, AnyValue};
 use crate::postgres::Postgres;
 
 const SECRET: &str = "whsec_5f1d7c0e9ab24368";
@@ -272,10 +273,8 @@ async fn a_file_gets_lines_and_full_ones_move_on() {
     assert_eq!(found.len(), 8);
 }
 
-fn attribute<'v>(record: &'v Value, key: &str) -> &'v Value {
-    let mut attributes = record["attributes"].as_array().unwrap().iter();
-    let found = attributes.find(|attribute| attribute["key"] == key);
-    found.map_or(&Value::Null, |attribute| &attribute["value"])
+fn text(text: &str) -> AnyValue {
+    AnyValue::StringValue(text.to_owned())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -296,35 +295,70 @@ async fn a_collector_gets_log_records_in_the_words_of_the_conventions() {
     assert_eq!((seen.method.as_str(), seen.path.as_str()), ("POST", "/v1/logs"));
     assert_eq!(seen.header("content-type"), "application/json");
     assert_eq!(seen.header("authorization"), "Bearer collector-token");
-    let body: Value = serde_json::from_slice(&seen.body).unwrap();
-    let resource = &body["resourceLogs"][0];
-    assert_eq!(
-        attribute(&resource["resource"], "service.name")["stringValue"],
-        "causeway"
+    let body: otlp::Request = serde_json::from_slice(&seen.body).unwrap();
+    let resource = &body.resource_logs[0];
+    let service = resource.resource.attributes.find("service.name");
+    assert_eq!(service, Some(&text("causeway")));
+    let logs = &resource.scope_logs[0];
+    let scope = (&*logs.scope.name, &*logs.scope.version);
+    assert_eq!(scope, ("causeway", env!("CARGO_PKG_VERSION")));
+    let record = &logs.log_records[0];
+    assert_eq!(record.event_name, "gen_ai.client.inference.operation.details");
+    assert_eq!((record.severity_number, &*record.severity_text), (9, "INFO"));
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos();
+    assert!(
+        now.abs_diff(record.time_unix_nano.into()) < 60_000_000_000,
+        "{record:?}"
     );
-    let record = &resource["scopeLogs"][0]["logRecords"][0];
-    assert_eq!(record["eventName"], "gen_ai.client.inference.operation.details");
-    assert!(record["timeUnixNano"].as_str().unwrap().parse::<u64>().unwrap() > 1_700_000_000_000_000_000);
-    let want = CHAT.want;
-    let input = (want.input + want.cache_read + want.cache_write).to_string();
-    for (key, kind, value) in [
-        ("gen_ai.operation.name", "stringValue", "chat"),
-        ("gen_ai.provider.name", "stringValue", "openai"),
-        ("gen_ai.request.model", "stringValue", want.model),
-        ("gen_ai.response.model", "stringValue", want.model_answered),
-        ("gen_ai.usage.input_tokens", "intValue", &input),
-        ("gen_ai.usage.output_tokens", "intValue", &want.output.to_string()),
-        ("http.response.status_code", "intValue", "200"),
-        ("user.name", "stringValue", "admin"),
-        ("causeway.request.id", "stringValue", &id),
+    let (want, attributes) = (CHAT.want, &record.attributes);
+    for (key, value) in [
+        ("gen_ai.operation.name", "chat"),
+        ("gen_ai.provider.name", "openai"),
+        ("gen_ai.request.model", want.model),
+        ("gen_ai.response.model", want.model_answered),
+        ("user.name", "admin"),
+        ("causeway.request.id", &id),
     ] {
-        assert_eq!(attribute(record, key)[kind], value, "{key}: {record}");
+        assert_eq!(attributes.find(key), Some(&text(value)), "{key}: {record:?}");
     }
-    let reasons = &attribute(record, "gen_ai.response.finish_reasons")["arrayValue"]["values"];
-    assert_eq!(reasons[0]["stringValue"], want.finish_reason);
-    let prompt = &attribute(record, "gen_ai.input.messages")["arrayValue"]["values"][0]["kvlistValue"];
-    assert!(prompt.to_string().contains(PROMPT), "{record}");
-    assert_eq!(*attribute(record, "error.type"), Value::Null);
+    for (key, value) in [
+        (
+            "gen_ai.usage.input_tokens",
+            want.input + want.cache_read + want.cache_write,
+        ),
+        ("gen_ai.usage.output_tokens", want.output),
+        ("http.response.status_code", 200),
+    ] {
+        let value = AnyValue::IntValue(value.try_into().unwrap());
+        assert_eq!(attributes.find(key), Some(&value), "{key}: {record:?}");
+    }
+    let Some(AnyValue::ArrayValue(reasons)) = attributes.find("gen_ai.response.finish_reasons") else {
+        panic!("{record:?}");
+    };
+    assert_eq!(reasons.values, [text(want.finish_reason)]);
+    let prompt = attributes.find("gen_ai.input.messages");
+    assert!(format!("{prompt:?}").contains(PROMPT), "{record:?}");
+    assert_eq!(attributes.find("error.type"), None);
+
+    // What failed has the same form.
+    fake.on(MESSAGES.path, Reply::json(OK).status(400));
+    let (name, value) = MESSAGES.key_header("sk-user");
+    let ask = Ask::post(
+        format!("/{}{}", MESSAGES.provider, MESSAGES.path),
+        MESSAGES.request,
+    )
+    .header(name, value)
+    .header("x-coder-ai-governance-token", gateway.token());
+    base_url(gateway.bridge()).await.send(ask).await.bytes().await;
+    let seen = eventually("the next delivery", async || {
+        receiver.requests().into_iter().nth(1)
+    })
+    .await;
+    let body: otlp::Request = serde_json::from_slice(&seen.body).unwrap();
+    let record = &body.resource_logs[0].scope_logs[0].log_records[0];
+    assert_eq!((record.severity_number, &*record.severity_text), (13, "WARN"));
+    assert_eq!(record.attributes.find("causeway.outcome"), Some(&text("failed")));
+    assert!(record.attributes.find("error.type").is_some(), "{record:?}");
     assert!(!String::from_utf8_lossy(&gateway.stderr()).contains("collector-token"));
 }
 
