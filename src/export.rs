@@ -136,12 +136,23 @@ impl Sheet {
         write(self.format.end().to_owned()).await
     }
 
-    /// Writes all that has ended, and goes on with what ends.
+    /// Writes all that has ended, and goes on with what ends. A store that is away is waited for.
     async fn follow(&mut self, store: &Store, filter: Filter) -> Result<(), Ended> {
         write(self.format.begin()).await?;
-        let mut position = Position::default();
+        let (mut position, mut is_away) = (Position::default(), false);
         loop {
-            let portion = store.feed(position, filter.clone(), PAGE).await?;
+            let portion = match store.feed(position.clone(), filter.clone(), PAGE).await {
+                Err(error) if error.is_passing() => {
+                    if !std::mem::replace(&mut is_away, true) {
+                        let words = "the records cannot be read now; trying again";
+                        Failure::because(words, error).report();
+                    }
+                    tokio::time::sleep(LOOK).await;
+                    continue;
+                }
+                read => read?,
+            };
+            is_away = false;
             self.rows(portion.told.iter().map(|told| &told.row)).await?;
             position = portion.position;
             if !portion.more {

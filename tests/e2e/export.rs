@@ -10,6 +10,7 @@ use crate::cases::{self, CHAT, MESSAGES_STREAM};
 use crate::client::{Answer, Ask, Http, base_url};
 use crate::fake::{FakeProvider, Offers};
 use crate::harness::{Gateway, Settings, eventually};
+use crate::postgres::Postgres;
 
 async fn started() -> (FakeProvider, Gateway) {
     let fake = FakeProvider::answering(Offers::Both, &cases::ALL).await;
@@ -161,13 +162,17 @@ fn memory(gateway: &Gateway) -> u64 {
 async fn a_large_export_takes_little_memory_and_is_whole_while_records_are_written() {
     let (_fake, gateway) = started().await;
     let token = gateway.token();
-    // 30 KiB each, in which nothing repeats.
-    let prompt: String = (0_u32..4_000)
-        .map(|n| format!("{:07x} ", n.wrapping_mul(2_654_435_761) >> 4))
+    // 30 KiB each, in which nothing repeats; one word, which takes no room in the search index.
+    let prompt: String = (0_u32..4_300)
+        .map(|n| format!("{:07x}", n.wrapping_mul(2_654_435_761) >> 4))
         .collect();
     let call_some = |count| call(&gateway, &token, &prompt, count);
     let made = tokio::join!(call_some(400), call_some(400), call_some(400), call_some(400));
     let ids: HashSet<String> = [made.0, made.1, made.2, made.3].concat().into_iter().collect();
+    eventually("the index to be made", async || {
+        (gateway.metric("causeway_records_unindexed").await == 0).then_some(())
+    })
+    .await;
     let before = memory(&gateway);
     let (mut answer, during) = tokio::join!(export(&gateway, &token, ""), call_some(1));
     let (mut length, mut most) = (0, 0);
@@ -215,9 +220,20 @@ async fn the_command_exports_what_it_is_asked_for() {
     assert_eq!(requests(&list), newest_first);
     assert_eq!(table(&output(&["export", "--format", "csv"])).len(), 3);
     assert_eq!(output(&["export", "--until", "2020-01-01"]), "");
+    let other = call(&gateway, &token, "what else there is", 1).await;
+    eventually("the words to be found", async || {
+        let lines = output(&["export", "-q", "\"what else\""]);
+        (requests(&json_lines(&lines)) == other).then_some(())
+    })
+    .await;
+    let lines = output(&["export", "-q", "else what*"]);
+    assert_eq!(requests(&json_lines(&lines)), other);
+    let ask = text(&gateway, &token, "?q=hello&q=hel*").await;
+    assert_eq!(requests(&json_lines(&ask)), newest_first);
     for wrong in [
         &["--since", "soon"][..],
         &["--status", "odd"],
+        &["-q", "*"],
         &["--follow", "--format", "json"],
     ] {
         let ended = gateway.command().arg("export").args(wrong).output().unwrap();
@@ -271,6 +287,38 @@ async fn a_follower_misses_and_repeats_nothing_over_restarts_of_the_gateway() {
     assert_eq!(told, ids);
     child.kill().unwrap();
     child.wait().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_waits_for_a_database_that_is_away() {
+    let Some(mut server) = Postgres::start() else {
+        return;
+    };
+    let fake = FakeProvider::answering(Offers::Both, &[CHAT]).await;
+    let settings = Settings::in_front_of(&fake).env("CAUSEWAY_STORE__URL", server.database("shared"));
+    let gateway = Gateway::start(settings).await;
+    let token = gateway.token();
+    let mut command = gateway.command();
+    let command = command.args(["export", "--follow"]);
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut errors = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut next = || json_lines(&lines.next().unwrap().unwrap());
+    let first = call(&gateway, &token, "before", 1).await;
+    assert_eq!(requests(&next()), first);
+    server.stop();
+    let told = errors.next().unwrap().unwrap();
+    assert!(told.contains("trying again"), "{told}");
+    let during = call(&gateway, &token, "meanwhile", 1).await;
+    server.resume();
+    assert_eq!(requests(&next()), during);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(errors.next().is_none(), "once is enough");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -58,15 +58,19 @@ pub(crate) struct LogRecord {
 }
 
 #[derive(Clone, Debug, Deserialize, PartialEq)]
-#[serde(rename_all = "camelCase")]
 pub(crate) enum AnyValue {
-    StringValue(String),
-    BoolValue(bool),
-    #[serde(deserialize_with = "whole")]
-    IntValue(i64),
-    DoubleValue(f64),
-    ArrayValue(Array),
-    KvlistValue(List),
+    #[serde(rename = "stringValue")]
+    Text(String),
+    #[serde(rename = "boolValue")]
+    Truth(bool),
+    #[serde(rename = "intValue", deserialize_with = "whole")]
+    Whole(i64),
+    #[serde(rename = "doubleValue")]
+    Real(f64),
+    #[serde(rename = "arrayValue")]
+    Array(Array),
+    #[serde(rename = "kvlistValue")]
+    List(List),
 }
 
 #[derive(Clone, Debug, Deserialize, PartialEq)]
@@ -128,7 +132,7 @@ where
 #[test]
 fn what_is_not_in_the_protocol_is_refused() {
     let value = serde_json::from_str::<AnyValue>;
-    assert_eq!(value(r#"{"intValue":"-7"}"#).unwrap(), AnyValue::IntValue(-7));
+    assert_eq!(value(r#"{"intValue":"-7"}"#).unwrap(), AnyValue::Whole(-7));
     for wrong in [
         r#"{"intValue":7}"#,
         r#"{"intValue":"7.5"}"#,

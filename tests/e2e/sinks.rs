@@ -274,7 +274,50 @@ async fn a_file_gets_lines_and_full_ones_move_on() {
 }
 
 fn text(text: &str) -> AnyValue {
-    AnyValue::StringValue(text.to_owned())
+    AnyValue::Text(text.to_owned())
+}
+
+/// Fails unless the record tells of the call `id` as the conventions have it.
+fn check_log(record: &otlp::LogRecord, id: &str) {
+    assert_eq!(record.event_name, "gen_ai.client.inference.operation.details");
+    assert_eq!((record.severity_number, &*record.severity_text), (9, "INFO"));
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos();
+    assert!(
+        now.abs_diff(record.time_unix_nano.into()) < 60_000_000_000,
+        "{record:?}"
+    );
+    assert_eq!(record.observed_time_unix_nano, record.time_unix_nano);
+    let summary = format!("admin used {} at openai: completed", CHAT.want.model);
+    assert_eq!(record.body, text(&summary));
+    let (want, attributes) = (CHAT.want, &record.attributes);
+    for (key, value) in [
+        ("gen_ai.operation.name", "chat"),
+        ("gen_ai.provider.name", "openai"),
+        ("gen_ai.request.model", want.model),
+        ("gen_ai.response.model", want.model_answered),
+        ("user.name", "admin"),
+        ("causeway.request.id", id),
+    ] {
+        assert_eq!(attributes.find(key), Some(&text(value)), "{key}: {record:?}");
+    }
+    for (key, value) in [
+        (
+            "gen_ai.usage.input_tokens",
+            want.input + want.cache_read + want.cache_write,
+        ),
+        ("gen_ai.usage.output_tokens", want.output),
+        ("http.response.status_code", 200),
+    ] {
+        let value = AnyValue::Whole(value.try_into().unwrap());
+        assert_eq!(attributes.find(key), Some(&value), "{key}: {record:?}");
+    }
+    let Some(AnyValue::Array(reasons)) = attributes.find("gen_ai.response.finish_reasons") else {
+        panic!("{record:?}");
+    };
+    assert_eq!(reasons.values, [text(want.finish_reason)]);
+    let prompt = attributes.find("gen_ai.input.messages");
+    assert!(format!("{prompt:?}").contains(PROMPT), "{record:?}");
+    assert_eq!(attributes.find("error.type"), None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -303,42 +346,7 @@ async fn a_collector_gets_log_records_in_the_words_of_the_conventions() {
     let scope = (&*logs.scope.name, &*logs.scope.version);
     assert_eq!(scope, ("causeway", env!("CARGO_PKG_VERSION")));
     let record = &logs.log_records[0];
-    assert_eq!(record.event_name, "gen_ai.client.inference.operation.details");
-    assert_eq!((record.severity_number, &*record.severity_text), (9, "INFO"));
-    let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos();
-    assert!(
-        now.abs_diff(record.time_unix_nano.into()) < 60_000_000_000,
-        "{record:?}"
-    );
-    let (want, attributes) = (CHAT.want, &record.attributes);
-    for (key, value) in [
-        ("gen_ai.operation.name", "chat"),
-        ("gen_ai.provider.name", "openai"),
-        ("gen_ai.request.model", want.model),
-        ("gen_ai.response.model", want.model_answered),
-        ("user.name", "admin"),
-        ("causeway.request.id", &id),
-    ] {
-        assert_eq!(attributes.find(key), Some(&text(value)), "{key}: {record:?}");
-    }
-    for (key, value) in [
-        (
-            "gen_ai.usage.input_tokens",
-            want.input + want.cache_read + want.cache_write,
-        ),
-        ("gen_ai.usage.output_tokens", want.output),
-        ("http.response.status_code", 200),
-    ] {
-        let value = AnyValue::IntValue(value.try_into().unwrap());
-        assert_eq!(attributes.find(key), Some(&value), "{key}: {record:?}");
-    }
-    let Some(AnyValue::ArrayValue(reasons)) = attributes.find("gen_ai.response.finish_reasons") else {
-        panic!("{record:?}");
-    };
-    assert_eq!(reasons.values, [text(want.finish_reason)]);
-    let prompt = attributes.find("gen_ai.input.messages");
-    assert!(format!("{prompt:?}").contains(PROMPT), "{record:?}");
-    assert_eq!(attributes.find("error.type"), None);
+    check_log(record, &id);
 
     // What failed has the same form.
     fake.on(MESSAGES.path, Reply::json(OK).status(400));

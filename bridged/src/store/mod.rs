@@ -114,7 +114,7 @@ impl StoreError {
     }
 
     /// Whether the same may succeed later.
-    fn is_passing(&self) -> bool {
+    pub fn is_passing(&self) -> bool {
         use rusqlite::ErrorCode;
         match self {
             StoreError::TimedOut | StoreError::Stopped | StoreError::Forked => true,
