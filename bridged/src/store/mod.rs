@@ -11,6 +11,7 @@ mod budgets;
 mod chain;
 mod content;
 mod filter;
+mod labels;
 mod lease;
 mod postgres;
 mod read;

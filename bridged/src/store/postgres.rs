@@ -16,6 +16,7 @@ use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 use tokio_postgres::{Client, Config, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::labels::Labels;
 use super::schema;
 use super::sql::{Batch, BatchTexts, Change, Database, Dialect, Row, Sort, Value, transaction};
 use super::{OpenError, StoreError};
@@ -102,6 +103,7 @@ impl Server {
             runtime: self.runtime.clone(),
             statements: HashMap::new(),
             texts: BatchTexts::default(),
+            labels: Labels::default(),
             broken: false,
             limit: ANSWER,
         };
@@ -139,6 +141,7 @@ pub(super) struct Postgres {
     runtime: Handle,
     statements: HashMap<Arc<str>, Statement>,
     texts: BatchTexts,
+    labels: Labels,
     broken: bool,
     limit: Duration,
 }
@@ -293,6 +296,10 @@ impl Database for Postgres {
             .texts
             .of(change, || change.for_all(&unnested(change.columns())));
         self.run_all(&text, change.columns().count(), rows)
+    }
+
+    fn labels(&mut self) -> &mut Labels {
+        &mut self.labels
     }
 
     fn is_usable(&self) -> bool {

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::StoreError;
+use super::labels::Labels;
 use crate::config::Durability;
 
 /// A connection to a record database. Blocking: to be used on threads that may wait.
@@ -49,6 +50,9 @@ pub(super) trait Database: Send {
 
     /// Makes a change for each of `rows`; returns what its `RETURNING` says of them, in any order.
     fn change(&mut self, change: &'static Change, rows: Vec<Vec<Value<'_>>>) -> Result<Vec<Row>, StoreError>;
+
+    /// The texts of labels that this connection has read.
+    fn labels(&mut self) -> &mut Labels;
 
     /// Whether the connection can be used again.
     fn is_usable(&self) -> bool;
