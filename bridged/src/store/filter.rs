@@ -213,12 +213,11 @@ impl Parts {
         if self.each.is_empty() {
             return format!("SELECT {} {list}", columns("x", ""));
         }
-        let few = format!("SELECT x.{key} {list}");
         if self.each.contains(&"combo c") {
             // A session has several combos.
             self.which.push("i.combo = c.id".to_owned());
         }
-        let from = dialect.few_of_each(&self.each.join(" CROSS JOIN "), table, "i", key, &few);
+        let from = dialect.few_of_each(&self.each.join(" CROSS JOIN "), table, key, &list);
         let distinct = columns("i", "");
         format!(
             "SELECT DISTINCT {distinct} FROM {from} {} {}",
