@@ -16,6 +16,7 @@ mod budgets;
 mod days;
 mod finding;
 mod lists;
+mod news;
 mod order;
 mod pace;
 mod records;
@@ -141,6 +142,9 @@ on_both! {
     budgets:
         sums_of_budgets_add_up_over_processes
         the_last_use_of_a_token_never_goes_back
+    ;
+    news:
+        changes_are_told_to_who_listens
     ;
     audits:
         an_audit_names_what_was_changed
