@@ -170,7 +170,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 
 /// The first token now, or, where the record store is away, once it is back.
 async fn first_token_or_later(app: &Arc<App>, path: &Path) -> Result<bool, Failure> {
-    match app.store.token_version().await {
+    match app.store.versions().await {
         Err(error) if error.is_away() => {}
         _ => return first_token(app, path).await,
     }

@@ -33,45 +33,87 @@ const PROVIDERS: [&str; 6] = [
     "anthropic",
     "local",
 ];
-pub(crate) fn user(number: u64) -> String {
-    format!("user{:02}@example.org", number % USERS)
+
+/// Who asked by what: a user, and one of that user's clients and models.
+pub(crate) struct Habit {
+    pub(crate) user: String,
+    pub(crate) client: &'static str,
+    pub(crate) provider: &'static str,
+    pub(crate) model: String,
 }
 
-pub(crate) fn client(number: u64) -> &'static str {
-    CLIENTS[(number % CLIENTS.len() as u64) as usize]
+impl Habit {
+    /// One that there is: users have one to three clients and two to four models. Models have one provider each.
+    pub(crate) fn new(user: u64, client: u64, model: u64) -> Habit {
+        let user = user % USERS;
+        let client = user + client % (1 + user % 3) * 5;
+        let model = user + model % (2 + user / 3 % 3) * 7;
+        Habit::odd(user, client, model)
+    }
+
+    /// Any user with any client and model.
+    fn odd(user: u64, client: u64, model: u64) -> Habit {
+        let model = model % MODELS;
+        Habit {
+            user: format!("user{user:02}@example.org"),
+            client: CLIENTS[(client % CLIENTS.len() as u64) as usize],
+            provider: PROVIDERS[(model % PROVIDERS.len() as u64) as usize],
+            model: format!("model-{model}"),
+        }
+    }
+
+    /// That of a session: the busiest of forty users has sixteen sessions in a hundred, the laziest one. One session in
+    /// five hundred is of somebody who tries another client and model. `other` says which request uses another model.
+    fn of_session(session: u64, other: u64) -> Habit {
+        let spread = |salt: u64| mixed(session ^ salt << 56);
+        let share = (spread(1) % 65_536) as f64 / 65_536.0;
+        let user = (share * share * USERS as f64) as u64;
+        if spread(2) % 500 == 0 {
+            Habit::odd(user, spread(3), spread(4))
+        } else {
+            Habit::new(user, spread(3) % 1_000, spread(4) % 1_000 + other)
+        }
+    }
 }
 
-pub(crate) fn provider(number: u64) -> &'static str {
-    PROVIDERS[(number % PROVIDERS.len() as u64) as usize]
+/// A number that looks drawn by chance.
+fn mixed(number: u64) -> u64 {
+    let mut mixed = number.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    mixed = (mixed ^ mixed >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+    mixed ^ mixed >> 31
 }
 
-pub(crate) fn model(number: u64) -> String {
-    format!("model-{}", number % MODELS)
-}
+/// When the last one begins, in microseconds: in November 2026.
+const END: i64 = 1_795_000_000_000_000;
 
-/// Makes one after the other, by a random generator of its own that gives the same in each run.
+/// Makes one after the other, and the same in each run, wherever it begins.
 pub(crate) struct Maker {
-    random: u64,
+    rows: u64,
     made: u64,
-    /// The date of the next one, in microseconds.
-    date: i64,
+    random: u64,
+    /// Microseconds from one to the next.
+    pace: i64,
     words: Vocabulary,
 }
 
 impl Maker {
-    /// For `rows` interceptions, ten seconds apart, of which the last is in the year 2026.
-    pub(crate) fn new(rows: u64) -> Maker {
+    /// For `rows` interceptions, of which so many were made before.
+    pub(crate) fn new(rows: u64, made: u64) -> Maker {
+        // A million in 60 days, ten million in 400: who has used AI for longer uses more of it.
+        let days = 60.0 * (rows as f64 / 1_000_000.0).powf(0.824);
         Maker {
-            random: 0x9E37_79B9_7F4A_7C15,
-            made: 0,
-            date: 1_795_000_000_000_000 - 10_000_000 * i64::try_from(rows).unwrap(),
+            rows,
+            made,
+            random: 0,
+            pace: (days * 86_400_000_000.0 / rows as f64) as i64,
             words: Vocabulary::new(),
         }
     }
 
-    /// The date of the last one, in microseconds.
-    pub(crate) fn date(&self) -> i64 {
-        self.date
+    /// When the last of all rows begins, in microseconds.
+    pub(crate) fn end() -> i64 {
+        END
     }
 
     fn random(&mut self, below: u64) -> u64 {
@@ -83,13 +125,16 @@ impl Maker {
 
     /// The id of a session that there is; 0.7 an interception.
     pub(crate) fn session(&self, number: u64) -> String {
-        format!("session-{}", number % (self.made * 7 / 10).max(1))
+        format!("session-{}", number % (self.rows * 7 / 10).max(1))
+    }
+
+    fn date(&self, number: u64) -> i64 {
+        END - self.pace * (self.rows as i64 - number as i64)
     }
 
     /// The date before which this many hundredths of the interceptions began.
     pub(crate) fn date_of(&self, hundredths: u64) -> Micros {
-        let made = 10_000_000 * i64::try_from(self.made).unwrap();
-        Micros(self.date - made + made / 100 * i64::try_from(hundredths).unwrap())
+        Micros(self.date(self.rows * hundredths / 100))
     }
 
     /// The word of this rank.
@@ -97,31 +142,31 @@ impl Maker {
         self.words.ranked(rank)
     }
 
-    /// A name of two words, as there are few.
-    pub(crate) fn name(&self) -> String {
-        format!("{}_{}", self.word(700), self.word(1_400))
+    /// A name of two words of these ranks.
+    pub(crate) fn name(&self, first: usize, second: usize) -> String {
+        format!("{}_{}", self.word(first), self.word(second))
     }
 
     pub(crate) fn next(&mut self) -> (Started, Ended) {
-        self.date += 10_000_000;
         self.made += 1;
+        self.random = mixed(self.made) | 1;
+        let date = self.date(self.made);
         let session = self.made * 7 / 10;
-        let id = uuid(self.date, self.random(u64::MAX));
-        // What belongs to a session is its user's and mostly of one client.
-        let spread = |number: u64| session.wrapping_mul(0x2545_F491_4F6C_DD1D) >> number;
-        let chosen = spread(17) + u64::from(self.random(10) == 0);
+        let habit = Habit::of_session(session, u64::from(self.random(10) == 0));
+        let version = mixed(session) % 20;
+        let id = uuid(date, self.random(u64::MAX));
         let started = Started {
             id,
             request_id: id,
-            connect_id: Some(uuid(self.date, self.random(u64::MAX))),
-            user: Arc::from(user(spread(7))),
-            provider: Arc::from(provider(chosen)),
+            connect_id: Some(uuid(date, self.random(u64::MAX))),
+            user: Arc::from(habit.user),
+            provider: Arc::from(habit.provider),
             kind: "openai".into(),
             api: Api::Responses,
-            model: Some(model(chosen)),
-            client: client(spread(29)).into(),
-            client_version: Some(format!("1.{}", spread(40) % 20)),
-            user_agent: Some(format!("{}/1.{}", client(spread(29)), spread(40) % 20)),
+            model: Some(habit.model),
+            client: habit.client.into(),
+            client_version: Some(format!("1.{version}")),
+            user_agent: Some(format!("{}/1.{version}", habit.client)),
             session_id: Some(format!("session-{session}")),
             agent_id: None,
             parent_agent_id: None,
@@ -133,16 +178,16 @@ impl Maker {
             credential_account: None,
             stream: true,
             request_bytes: 9_000,
-            started_at: Micros(self.date),
+            started_at: Micros(date),
             prompt: Some(self.text(2_048)),
             prompt_truncated: false,
             tool_results: Vec::new(),
         };
-        let ended = self.end(id);
+        let ended = self.end_of(id, date);
         (started, ended)
     }
 
-    fn end(&mut self, id: Uuid) -> Ended {
+    fn end_of(&mut self, id: Uuid, date: i64) -> Ended {
         let calls = u64::from(self.random(3) == 0);
         let call = |number| ToolCall {
             id: format!("call_{}_{number}", id.simple()),
@@ -175,8 +220,8 @@ impl Maker {
             status: Some(200),
             error_kind: None,
             error_message: None,
-            first_token_at: Some(Micros(self.date + 400_000)),
-            ended_at: Micros(self.date + 5_000_000),
+            first_token_at: Some(Micros(date + 400_000)),
+            ended_at: Micros(date + 5_000_000),
             overhead_us: 130,
             response_bytes: 4_000,
             retries: 0,

@@ -1,11 +1,16 @@
 //! How fast are records written, and how fast is a page of them read when there are a million?
 //!
-//! Fills a database through the writer, as requests do (strict durability), with 0.7 sessions an interception, 40
-//! users, 30 models and 12 clients, prompts of 2 KiB of 20,000 made-up words; then asks for pages as the API does.
-//! Prints interceptions a second, bytes an interception, the wait for one commit, and the median and 95th percentile
-//! of each question.
-//! `cargo bench --bench store`; `CAUSEWAY_BENCH_ROWS=10000000` for more, `CAUSEWAY_BENCH_STORE=postgres` for a server
-//! that the bench starts itself, or the URL of an empty database.
+//! Fills a database through the writer, as requests do (strict durability), and asks for pages as the API does. The
+//! records are spread as those of a company are: 0.7 sessions an interception; 40 users with one to three of 12 clients
+//! and two to four of 30 models each, some of whom ask sixteen times as much as others, and who now and then try
+//! something else; a million in 60 days, ten million in 400; prompts of 2 KiB of 20,000 words that are as frequent as
+//! those of a language. Prints interceptions a second, bytes an interception, the wait for one commit, and a table with
+//! the median and 95th percentile of each question and the rows that it found on average.
+//!
+//! `cargo bench --bench store`; `CAUSEWAY_BENCH_ROWS=10000000` for more. `CAUSEWAY_BENCH_STORE=postgres` for a server
+//! that the bench starts itself; the path of an SQLite file or the URL of a database for one that stays: it is filled
+//! where it is not full yet, so that the next run measures questions only. `-- seats "of a user"` asks only what is
+//! named so. Memory does not grow with the rows; a million takes 3 GB of disk.
 
 #![expect(
     clippy::unwrap_used,
@@ -14,55 +19,81 @@
     reason = "a bench stops at the first surprise"
 )]
 
+mod ask;
 mod made;
 #[path = "../../tests/support/postgres.rs"]
 mod postgres;
 mod words;
 
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use bridged::clock::{Clock, Micros};
+use ask::Asker;
+use bridged::clock::Clock;
 use bridged::config::{PostgresUrl, RetentionConfig, StoreConfig, StoreLocation, WhenFull};
 use bridged::metrics::Metrics;
-use bridged::record::Outcome;
 use bridged::record::{Event, Gate, Job, QUEUE};
-use bridged::store::{Bounds, Dimension, Filter, Page, Query, Status, Store, Writer, WriterConfig};
-use made::{Maker, client, model, user};
+use bridged::store::{Bounds, Dimension, Filter, Page, Store, Writer, WriterConfig};
+use made::Maker;
 use tokio::sync::{mpsc, oneshot, watch};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
+    let (options, only): (Vec<String>, Vec<String>) = std::env::args()
+        .skip(1)
+        .partition(|argument| argument.starts_with("--"));
     // `cargo test --benches` only checks that it builds and starts.
-    let is_test = std::env::args().any(|argument| argument == "--test");
+    let is_test = options.iter().any(|option| option == "--test");
     let asked = std::env::var("CAUSEWAY_BENCH_ROWS").ok();
     let rows = asked.map_or(1_000_000, |text| text.parse().expect("a number"));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .unwrap();
-    runtime.block_on(run(if is_test { 100 } else { rows }));
+    runtime.block_on(run(if is_test { 100 } else { rows }, only));
 }
 
-async fn run(rows: u64) {
+/// Where records are kept: the SQLite file, if it is one.
+struct Place {
+    location: StoreLocation,
+    file: Option<PathBuf>,
+}
+
+impl Place {
+    fn new(asked: Option<String>, folder: &Path, server: Option<&postgres::Postgres>) -> Place {
+        let url = server.map(|server| server.database("bench"));
+        if let Some(url) = url.or(asked.clone().filter(|asked| asked.contains("://"))) {
+            return Place {
+                location: StoreLocation::Postgres(PostgresUrl::parse(&url).unwrap()),
+                file: None,
+            };
+        }
+        let file = asked.map_or_else(|| folder.join("bench.db"), PathBuf::from);
+        Place {
+            location: StoreLocation::Sqlite(file.clone()),
+            file: Some(file),
+        }
+    }
+}
+
+async fn run(rows: u64, only: Vec<String>) {
     let folder = tempfile::tempdir().unwrap();
     let asked = std::env::var("CAUSEWAY_BENCH_STORE").ok();
     let server = match asked.as_deref() {
         Some("postgres") => postgres::Postgres::start(),
         _ => None,
     };
-    let url = server.as_ref().map(|server| server.database("bench"));
-    let location = match url.or(asked.filter(|asked| asked.contains("://"))) {
-        Some(url) => StoreLocation::Postgres(PostgresUrl::parse(&url).unwrap()),
-        None => StoreLocation::Sqlite(folder.path().join("bench.db")),
-    };
+    let asked = asked.filter(|asked| asked != "postgres");
+    let Place { location, file } = Place::new(asked, folder.path(), server.as_ref());
     let store = Store::open(&StoreConfig {
         location,
         extra_ca: Vec::new(),
     })
     .await
     .unwrap();
+    let had = ended(&store).await;
     let (queue, jobs) = mpsc::channel(QUEUE);
     let (_, bounds) = watch::channel(Bounds {
         retention: RetentionConfig::default(),
@@ -81,18 +112,42 @@ async fn run(rows: u64) {
         &Clock::system(),
     )
     .unwrap();
-    let mut maker = Maker::new(rows);
-    write(&queue, &mut maker, rows).await;
-    size(&store, folder.path(), rows).await;
-    commits(&queue, &mut maker).await;
-    index(&metrics, rows).await;
-    size(&store, folder.path(), rows).await;
-    commits(&queue, &mut maker).await;
-    read(&store, &maker).await;
-    search(&store, &maker).await;
-    audit(&store).await;
+    let mut maker = Maker::new(rows, had.min(rows));
+    if had < rows {
+        write(&queue, &mut maker, rows - had).await;
+        size(&store, file.as_deref(), rows).await;
+        commits(&queue, &mut maker).await;
+        index(&metrics, rows).await;
+        commits(&queue, &mut maker).await;
+    } else {
+        index(&metrics, rows).await;
+    }
+    size(&store, file.as_deref(), rows).await;
+    let asker = Asker {
+        store: &store,
+        maker: &maker,
+        only,
+    };
+    asker.ask().await;
+    if asker.is_wanted("audit") {
+        audit(&store).await;
+    }
     queue.send(Job::Stop).await.unwrap();
     tokio::task::spawn_blocking(move || writer.join()).await.unwrap();
+}
+
+/// How many interceptions a database has that have ended.
+async fn ended(store: &Store) -> u64 {
+    let page = Page {
+        cursor: None,
+        limit: 1_000,
+    };
+    let users = store
+        .facets(Filter::default(), Dimension::User, page)
+        .await
+        .unwrap();
+    let sum: i64 = users.0.iter().map(|user| user.totals.interceptions).sum();
+    u64::try_from(sum).unwrap()
 }
 
 async fn write(queue: &mpsc::Sender<Job>, maker: &mut Maker, rows: u64) {
@@ -128,15 +183,14 @@ async fn commit(queue: &mpsc::Sender<Job>, maker: &mut Maker) {
     wait.await.unwrap();
 }
 
-async fn size(store: &Store, folder: &std::path::Path, rows: u64) {
-    let bytes = match store.bytes().await.unwrap() {
-        Some(bytes) => bytes,
-        None => std::fs::read_dir(folder)
-            .unwrap()
-            .map(|entry| entry.unwrap().metadata().unwrap())
-            .filter(std::fs::Metadata::is_file)
+async fn size(store: &Store, file: Option<&Path>, rows: u64) {
+    let bytes = match file {
+        Some(file) => ["", "-wal"]
+            .iter()
+            .filter_map(|end| std::fs::metadata(format!("{}{end}", file.display())).ok())
             .map(|metadata| metadata.len())
             .sum(),
+        None => store.bytes().await.unwrap().unwrap(),
     };
     println!("stored         {:>10} bytes an interception", bytes / rows);
 }
@@ -148,114 +202,8 @@ async fn commits(queue: &mpsc::Sender<Job>, maker: &mut Maker) {
         commit(queue, maker).await;
         spans.push(began.elapsed());
     }
-    print("one commit", spans);
-}
-
-/// A question by its name: sessions or interceptions, and which filters it has.
-const QUESTIONS: [(&str, bool, [bool; 4]); 12] = [
-    ("sessions", true, [false, false, false, false]),
-    ("sessions of a user", true, [true, false, false, false]),
-    ("sessions with a client", true, [false, true, false, false]),
-    ("sessions with a provider", true, [false, false, true, false]),
-    ("sessions with a model", true, [false, false, false, true]),
-    ("sessions: user, model", true, [true, false, false, true]),
-    ("sessions: client, model", true, [false, true, false, true]),
-    ("sessions: user, client, model", true, [true, true, false, true]),
-    ("interceptions", false, [false, false, false, false]),
-    ("interceptions of a user", false, [true, false, false, false]),
-    ("interceptions with a model", false, [false, false, false, true]),
-    (
-        "interceptions: user, client, model",
-        false,
-        [true, true, false, true],
-    ),
-];
-
-async fn read(store: &Store, maker: &Maker) {
-    for (name, is_sessions, with) in QUESTIONS {
-        let mut spans = Vec::new();
-        for turn in 0..100 {
-            let word = |wanted: bool, word: String| if wanted { vec![word] } else { Vec::new() };
-            let filter = Filter {
-                user: word(with[0], user(turn * 7)),
-                client: word(with[1], client(turn * 5).to_owned()),
-                provider: word(with[2], made::provider(turn).to_owned()),
-                model: word(with[3], model(turn * 3)),
-                ..Filter::default()
-            };
-            spans.push(page(store, filter, is_sessions).await);
-        }
-        print(name, spans);
-    }
-    let mut spans = Vec::new();
-    for turn in 0..100 {
-        let id = maker.session(turn * 31);
-        let began = Instant::now();
-        assert!(!store.session(id, Vec::new()).await.unwrap().is_empty());
-        spans.push(began.elapsed());
-    }
-    print("one session", spans);
-    counts(store, maker).await;
-}
-
-/// A question about counts: what is asked, and of how many of the latest days (none: of all).
-const COUNTS: [(&str, Count, Option<i64>); 8] = [
-    ("usage by day", Count::Usage(&[]), None),
-    ("usage by day of 30 days", Count::Usage(&[]), Some(30)),
-    ("usage by day and user", Count::Usage(&[Dimension::User]), None),
-    ("usage by day and all", Count::Usage(&Dimension::ALL), None),
-    ("seats of 30 days", Count::Seats, Some(30)),
-    ("seats", Count::Seats, None),
-    ("clients of 30 days", Count::Facets(Dimension::Client), Some(30)),
-    ("models", Count::Facets(Dimension::Model), None),
-];
-
-#[derive(Clone, Copy)]
-enum Count {
-    Usage(&'static [Dimension]),
-    Seats,
-    Facets(Dimension),
-}
-
-async fn counts(store: &Store, maker: &Maker) {
-    for (name, count, days) in COUNTS {
-        let mut spans = Vec::new();
-        for turn in 0..20 {
-            let filter = Filter {
-                after: days.map(|days| Micros(maker.date() - days * 86_400_000_000)),
-                ..Filter::default()
-            };
-            let page = Page {
-                cursor: None,
-                limit: 50,
-            };
-            let began = Instant::now();
-            let found = match count {
-                Count::Usage(by) => store.usage(filter, by.to_vec(), page).await.unwrap().0.len(),
-                Count::Seats => store.seats(filter, page).await.unwrap().0.len(),
-                Count::Facets(of) => store.facets(filter, of, page).await.unwrap().0.len(),
-            };
-            spans.push(began.elapsed());
-            assert!(found > 0, "{name}, {turn}");
-        }
-        print(name, spans);
-    }
-    let mut spans = Vec::new();
-    for turn in 0..20 {
-        let filter = Filter {
-            user: vec![user(turn)],
-            model: vec![model(turn)],
-            ..Filter::default()
-        };
-        let page = Page {
-            cursor: None,
-            limit: 50,
-        };
-        let began = Instant::now();
-        store.usage(filter, vec![Dimension::Client], page).await.unwrap();
-        spans.push(began.elapsed());
-    }
-    print("usage by client: user, model", spans);
+    let (median, late) = ask::percentiles(spans);
+    println!("one commit     {median:>10.2} ms, 95th percentile {late:.2}");
 }
 
 /// Waits until the search index has everything.
@@ -281,104 +229,10 @@ async fn index(metrics: &Metrics, rows: u64) {
     );
 }
 
-/// Words by their rank in the vocabulary: in every prompt, in every tenth, in one of three hundred; and a name that
-/// is in one of millions.
-const SEARCHED: [(&str, &[usize]); 5] = [
-    ("every prompt", &[2]),
-    ("every tenth", &[300]),
-    ("a rare one", &[12_000]),
-    ("frequent, rare", &[3, 12_000]),
-    ("five words", &[1, 4, 20, 100, 300]),
-];
-
-/// A question by its name: whether it is of sessions, and which filters it has: user, client, provider, model,
-/// status, dates.
-const FILTERED: [(&str, bool, [bool; 6]); 10] = [
-    ("", false, [false; 6]),
-    ("sessions", true, [false; 6]),
-    ("user", false, [true, false, false, false, false, false]),
-    ("client", false, [false, true, false, false, false, false]),
-    ("provider", false, [false, false, true, false, false, false]),
-    ("model", false, [false, false, false, true, false, false]),
-    ("status", false, [false, false, false, false, true, false]),
-    ("dates", false, [false, false, false, false, false, true]),
-    (
-        "user, client, model",
-        false,
-        [true, true, false, true, false, false],
-    ),
-    ("all", false, [true; 6]),
-];
-
-async fn search(store: &Store, maker: &Maker) {
-    for (words, ranks) in SEARCHED {
-        for (filters, is_sessions, with) in FILTERED {
-            let mut spans = Vec::new();
-            for turn in 0..50 {
-                let text: Vec<&str> = ranks
-                    .iter()
-                    .map(|rank| maker.word(rank + turn as usize % 7))
-                    .collect();
-                let word = |wanted: bool, word: String| if wanted { vec![word] } else { Vec::new() };
-                let filter = Filter {
-                    user: word(with[0], user(turn * 7)),
-                    client: word(with[1], client(turn * 5).to_owned()),
-                    provider: word(with[2], made::provider(turn).to_owned()),
-                    model: word(with[3], model(turn * 3)),
-                    status: with[4]
-                        .then_some(Status::Ended(Outcome::Failed))
-                        .into_iter()
-                        .collect(),
-                    after: with[5].then(|| maker.date_of(30 + turn % 20)),
-                    before: with[5].then(|| maker.date_of(60 + turn % 20)),
-                    query: Some(Query::parse(&text.join(" ")).unwrap()),
-                    ..Filter::default()
-                };
-                spans.push(page(store, filter, is_sessions).await);
-            }
-            print(&format!("{words}: {filters}"), spans);
-        }
-    }
-    for (name, text) in [
-        ("a name of two words", maker.name()),
-        ("a beginning", format!("{}*", maker.word(5_000))),
-    ] {
-        let mut spans = Vec::new();
-        for _ in 0..50 {
-            let filter = Filter {
-                query: Some(Query::parse(&text).unwrap()),
-                ..Filter::default()
-            };
-            spans.push(page(store, filter, false).await);
-        }
-        print(name, spans);
-    }
-}
-
-async fn page(store: &Store, filter: Filter, is_sessions: bool) -> Duration {
-    let page = Page {
-        cursor: None,
-        limit: 50,
-    };
-    let began = Instant::now();
-    if is_sessions {
-        store.sessions(filter, page).await.unwrap();
-    } else {
-        store.interceptions(filter, page).await.unwrap();
-    }
-    began.elapsed()
-}
-
 async fn audit(store: &Store) {
     let began = Instant::now();
     let audit = store.audit(Vec::new()).await.unwrap();
     assert_eq!(audit.count, 0, "{:?}", audit.faults);
     let speed = audit.links as f64 / began.elapsed().as_secs_f64();
     println!("audited        {speed:>10.0} links/s");
-}
-
-fn print(name: &str, mut spans: Vec<Duration>) {
-    spans.sort_unstable();
-    let at = |part: usize| spans[spans.len() * part / 100].as_secs_f64() * 1_000.0;
-    println!("{name:<36} p50 {:>8.2} ms   p95 {:>8.2} ms", at(50), at(95));
 }

@@ -20,12 +20,13 @@ use crate::drain;
 use crate::fingerprint::{FingerprintError, Fingerprints};
 use crate::ledger;
 use crate::metrics::Metrics;
+use crate::news;
 use crate::record::{Gate, Recorder};
 use crate::reload::Reloads;
 use crate::sink::{Sinks, Tools};
 use crate::snapshot::{BuildError, Providers, Snapshot};
 use crate::store::{Bounds, OpenError, Store, StoreError, Writer, WriterConfig, WriterError};
-use crate::token::{self, Tokens};
+use crate::token::Tokens;
 use crate::troubles::Troubles;
 use crate::upstream::{Healths, Shared, Upstream};
 
@@ -240,7 +241,6 @@ impl App {
         let app = self.clone();
         self.tracker.spawn(async move {
             let mut upkeep = tokio::time::interval(UPKEEP);
-            let mut refresh = tokio::time::interval(token::REFRESH);
             let mut keys = tokio::time::interval(KEYS);
             let mut minute = tokio::time::interval(MINUTE);
             loop {
@@ -249,7 +249,6 @@ impl App {
                         app.metrics.run_upkeep();
                         app.metrics.config.lag(app.load.lag());
                     }
-                    _ = refresh.tick() => app.tokens.refresh().await,
                     _ = keys.tick() => app.look_after_keys(),
                     _ = minute.tick() => {
                         app.snapshot().admission.forget_idle(Instant::now());
@@ -265,6 +264,7 @@ impl App {
                 () = app.load.watch() => {}
                 () = app.keep_issuer_fresh() => {}
                 () = ledger::keep(&app) => {}
+                () = news::keep(&app) => {}
                 () = app.stopping.cancelled() => {}
             }
         });

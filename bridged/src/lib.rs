@@ -27,6 +27,7 @@ pub mod identity;
 mod ledger;
 pub mod metrics;
 pub mod monitor;
+mod news;
 pub mod prefixed;
 pub mod record;
 pub mod refusal;

@@ -83,7 +83,7 @@ async fn lost_store(app: &App) -> Option<&'static str> {
     if gate.is_closed() {
         return Some("records are lost: the record store is away and the spool is full");
     }
-    let asked = tokio::time::timeout(PATIENCE, app.store.token_version()).await;
+    let asked = tokio::time::timeout(PATIENCE, app.store.versions()).await;
     match asked {
         Ok(Ok(_)) => gate
             .has_in_spool()

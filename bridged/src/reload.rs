@@ -2,6 +2,7 @@
 //! signals, changed files and the API ask for, one after another.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
@@ -26,19 +27,33 @@ const WAITING: usize = 16;
 
 /// Takes wishes, once somebody works them off.
 #[derive(Debug, Default)]
-pub struct Reloads(OnceLock<mpsc::Sender<Wish>>);
+pub struct Reloads {
+    wishes: OnceLock<mpsc::Sender<Wish>>,
+    /// The number of the last wish, in the store, that concerned all processes.
+    heard: AtomicI64,
+}
 
 impl Reloads {
     /// The wishes to work off. `None` when somebody does so already.
     pub fn take(&self) -> Option<mpsc::Receiver<Wish>> {
         let (sender, receiver) = mpsc::channel(WAITING);
-        self.0.set(sender).ok().map(|()| receiver)
+        self.wishes.set(sender).ok().map(|()| receiver)
     }
 
     /// Asks for the configuration to be read again. `None` when nobody does that, or too many ask.
     pub async fn ask(&self) -> Option<Result<Reloaded, NotReloaded>> {
         let (wish, outcome) = oneshot::channel();
-        self.0.get()?.try_send(wish).ok()?;
+        self.wishes.get()?.try_send(wish).ok()?;
         outcome.await.ok()
+    }
+
+    /// Whether a wish of this number is still to be worked off here; from now on it is not.
+    pub fn is_news(&self, number: i64) -> bool {
+        self.heard.fetch_max(number, Ordering::Relaxed) < number
+    }
+
+    /// What was wished up to this number is done here.
+    pub fn heard(&self, number: i64) {
+        self.heard.fetch_max(number, Ordering::Relaxed);
     }
 }

@@ -9,7 +9,6 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::{digest, rand};
@@ -24,8 +23,6 @@ use crate::store::{Store, StoreError};
 /// What every gateway token begins with.
 pub const PREFIX: &str = "cw_";
 const RANDOM_BYTES: usize = 24;
-/// How often the store is asked whether tokens have changed.
-pub const REFRESH: Duration = Duration::from_millis(500);
 
 /// The SHA-256 of a token.
 pub type TokenHash = [u8; 32];
@@ -228,7 +225,7 @@ impl Tokens {
         if let Some(record) = self.look_up(&hash) {
             return Ok(record.use_at(now).then_some(record));
         }
-        self.read_again().await?;
+        self.follow(self.store.versions().await?.tokens).await?;
         Ok(self.look_up(&hash).filter(|record| record.use_at(now)))
     }
 
@@ -256,7 +253,8 @@ impl Tokens {
 
     /// Reads the tokens again if the store says that they changed.
     pub async fn refresh(&self) {
-        if let Err(error) = self.read_again().await {
+        let outcome = async { self.follow(self.store.versions().await?.tokens).await };
+        if let Err(error) = outcome.await {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 "tokens could not be read again"
@@ -264,8 +262,12 @@ impl Tokens {
         }
     }
 
-    async fn read_again(&self) -> Result<(), StoreError> {
-        if self.store.token_version().await? != self.known.load().version {
+    /// Reads the tokens again unless they are those of this version of the store's.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn follow(&self, version: i64) -> Result<(), StoreError> {
+        if version != self.known.load().version {
             let old = self.known.load_full();
             let new = Known::read(&self.store, Some(&old)).await?;
             self.known.store(Arc::new(new));
@@ -282,7 +284,7 @@ impl Known {
     /// Reads all; what `previous` knows of uses goes on.
     async fn read(store: &Store, previous: Option<&Known>) -> Result<Known, StoreError> {
         // The version is read first: a change in between is then seen at the next refresh.
-        let version = store.token_version().await?;
+        let version = store.versions().await?.tokens;
         let records = store.tokens().await?;
         let by_hash = records
             .into_iter()

@@ -62,6 +62,7 @@ mod proxy;
 mod raw;
 mod refusals;
 mod reload;
+mod replicas;
 mod retry;
 mod run;
 mod search;

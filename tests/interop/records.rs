@@ -17,7 +17,9 @@ pub(super) async fn check(
     scenarios: &Value,
 ) -> usize {
     let all = finished(gateway).await;
-    let of_api = |record: &&Value| record["api"] == api.name;
+    // A client that tries again sooner than it was told is refused by the gateway, and that is on record too.
+    let reached = |record: &&Value| record["outcome"] != "refused";
+    let of_api = |record: &&Value| reached(record) && record["api"] == api.name;
     let calls = all.iter().filter(of_api).count();
     for scenario in scenarios.as_object().unwrap().keys() {
         let mark = format!("{tag} {} [{scenario}]", api.name);
@@ -42,7 +44,7 @@ pub(super) async fn check(
         .filter(|seen| seen.method == "POST")
         .count();
     assert_eq!(
-        all.len(),
+        all.iter().filter(reached).count(),
         played,
         "every call that reached the provider is on record, once"
     );

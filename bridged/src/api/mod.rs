@@ -75,7 +75,7 @@ fn routes() -> Vec<Route> {
         Route::get("/api/v1/tokens", tokens::list, "Gateway tokens, oldest first").needs(Role::Admin, "reading the list of tokens").takes(TOKENS).lists::<TokenLine>(),
         Route::post("/api/v1/tokens", tokens::create, "Makes a gateway token; its text is shown this once").needs(Role::Admin, "making tokens").reads::<tokens::Wanted>().creates::<tokens::Created>(),
         Route::delete("/api/v1/tokens/{id}", tokens::revoke, "Revokes a gateway token").needs(Role::Admin, "revoking tokens"),
-        Route::post("/api/v1/reload", reload::reload, "Reads the configuration again").needs(Role::Admin, "reading the configuration again").answers::<Reloaded>(),
+        Route::post("/api/v1/reload", reload::reload, "Has all gateways on this store read their configuration again").needs(Role::Admin, "reading the configuration again").answers::<Reloaded>(),
     ]
 }
 

@@ -192,7 +192,7 @@ impl Parts {
         self.row.push(row.to_owned());
     }
 
-    /// The query of the rows' `key`, latest first. `order` are the columns of `x` that say what is late.
+    /// The query of the columns `order`, which say what is late, latest first; `key` is the row's.
     pub(super) fn query(
         mut self,
         dialect: Dialect,
@@ -209,19 +209,15 @@ impl Parts {
             columns.join(", ")
         };
         let latest = |row: &str| format!("ORDER BY {} LIMIT {limit}", columns(row, " DESC"));
-        let few = format!(
-            "SELECT x.{key} FROM {table} x {} {}",
-            clause(&self.row),
-            latest("x")
-        );
+        let list = format!("FROM {table} x {} {}", clause(&self.row), latest("x"));
         if self.each.is_empty() {
-            return few;
+            return format!("SELECT {} {list}", columns("x", ""));
         }
         if self.each.contains(&"combo c") {
             // A session has several combos.
             self.which.push("i.combo = c.id".to_owned());
         }
-        let from = dialect.few_of_each(&self.each.join(" CROSS JOIN "), table, "i", key, &few);
+        let from = dialect.few_of_each(&self.each.join(" CROSS JOIN "), table, key, &list);
         let distinct = columns("i", "");
         format!(
             "SELECT DISTINCT {distinct} FROM {from} {} {}",

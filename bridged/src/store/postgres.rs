@@ -10,12 +10,15 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use rustls::ClientConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Handle;
+use tokio::sync::Notify;
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
-use tokio_postgres::{Client, Config, Statement};
+use tokio_postgres::{AsyncMessage, Client, Config, Connection, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::labels::Labels;
 use super::schema;
 use super::sql::{Batch, BatchTexts, Change, Database, Dialect, Row, Sort, Value, transaction};
 use super::{OpenError, StoreError};
@@ -83,6 +86,29 @@ impl Server {
         Ok(database)
     }
 
+    /// Wakes `heard` at each notification of `channel`, and once at the beginning, because some may have been
+    /// missed. Ends when the connection does.
+    pub(super) async fn listen(&self, channel: &str, heard: &Notify) -> Result<(), StoreError> {
+        let connected = tokio::time::timeout(CONNECT, self.config.connect(self.tls.clone())).await;
+        let (client, mut connection) = connected.map_err(|_| StoreError::TimedOut)??;
+        let ask = async {
+            let sql = format!("LISTEN {channel}");
+            let asked = tokio::time::timeout(ANSWER, client.batch_execute(&sql)).await;
+            asked.map_err(|_| StoreError::TimedOut)??;
+            heard.notify_one();
+            Ok(())
+        };
+        let hear = async {
+            while let Some(message) = next(&mut connection).await {
+                if let AsyncMessage::Notification(_) = message? {
+                    heard.notify_one();
+                }
+            }
+            Ok(())
+        };
+        tokio::try_join!(ask, hear).map(|((), ())| ())
+    }
+
     /// Opens one more connection to a database that `open` has prepared.
     pub(super) fn connect(&self) -> Result<Postgres, StoreError> {
         let connecting = async { tokio::time::timeout(CONNECT, self.config.connect(self.tls.clone())).await };
@@ -102,6 +128,7 @@ impl Server {
             runtime: self.runtime.clone(),
             statements: HashMap::new(),
             texts: BatchTexts::default(),
+            labels: Labels::default(),
             broken: false,
             limit: ANSWER,
         };
@@ -113,6 +140,15 @@ impl Server {
         )?;
         Ok(database)
     }
+}
+
+/// The next message that comes unasked; nothing when the connection has ended.
+async fn next<S, T>(connection: &mut Connection<S, T>) -> Option<Result<AsyncMessage, tokio_postgres::Error>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    std::future::poll_fn(|context| connection.poll_message(context)).await
 }
 
 fn is_local(config: &Config) -> bool {
@@ -139,6 +175,7 @@ pub(super) struct Postgres {
     runtime: Handle,
     statements: HashMap<Arc<str>, Statement>,
     texts: BatchTexts,
+    labels: Labels,
     broken: bool,
     limit: Duration,
 }
@@ -293,6 +330,10 @@ impl Database for Postgres {
             .texts
             .of(change, || change.for_all(&unnested(change.columns())));
         self.run_all(&text, change.columns().count(), rows)
+    }
+
+    fn labels(&mut self) -> &mut Labels {
+        &mut self.labels
     }
 
     fn is_usable(&self) -> bool {

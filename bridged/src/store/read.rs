@@ -1,5 +1,6 @@
 //! Reading interceptions: which ones, their columns, and what hangs on them.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use providers::{Api, ThoughtSource, ToolKind, UsageSource};
@@ -10,7 +11,7 @@ use super::content::{Content, Digest};
 use super::filter::{Cursor, Filter, Page, Parts, Question, Status, first_id};
 use super::rows::{Digests, InterceptionRow, ThoughtRow, ToolCallRow, UsageRow};
 use super::sql::{Batch, Columns, Database, Dialect, Row, Sort};
-use super::{Store, StoreError, search};
+use super::{Store, StoreError, labels, search};
 use crate::clock::Micros;
 use crate::record::{CredentialKind, Mode, Outcome};
 
@@ -31,9 +32,14 @@ impl Store {
         }
         self.ask(move |database| {
             let (sql, question) = page_of(database.dialect(), &filter, page);
-            let mut rows = select(database, &sql, &question)?;
-            let next = page.cut(&mut rows, |row| cursor_of(row.id));
-            nest(database, &mut rows)?;
+            let ids = database.query(&sql, &question.values)?;
+            let mut ids: Vec<Uuid> = ids
+                .into_iter()
+                .map(|row| row.read().id())
+                .collect::<Result<_, _>>()?;
+            let next = page.cut(&mut ids, |id| cursor_of(*id));
+            let mut rows = by_ids(database, &ids)?;
+            rows.sort_unstable_by_key(|row| Reverse(row.id));
             Ok((rows, next))
         })
         .await
@@ -58,18 +64,11 @@ impl Store {
     }
 }
 
-/// Ids in one statement.
-const IDS: usize = 50;
-
 /// The interceptions with these ids, in no order.
 pub(super) fn by_ids(database: &mut dyn Database, ids: &[Uuid]) -> Result<Vec<InterceptionRow>, StoreError> {
-    let mut rows = Vec::with_capacity(ids.len());
-    for ids in ids.chunks(IDS) {
-        let mut question = Question::default();
-        let marks = question.marks(ids, if ids.len() == 1 { 1 } else { IDS });
-        let sql = format!("SELECT id FROM interception WHERE id IN ({marks})");
-        rows.extend(select(database, &sql, &question)?);
-    }
+    let mut found = database.batch(&ROWS, ids.iter().map(|id| vec![(*id).into()]).collect())?;
+    labels::spell_out(database, &mut found, &LABELS)?;
+    let mut rows = found.into_iter().map(row).collect::<Result<Vec<_>, _>>()?;
     nest(database, &mut rows)?;
     Ok(rows)
 }
@@ -247,38 +246,23 @@ fn in_combos(combo: &str, combos: &[String]) -> String {
     )
 }
 
-const COLUMNS: &str = "
-    i.id, i.request_id, i.connect_id, (SELECT text FROM label WHERE id = i.who),
-    (SELECT text FROM label WHERE id = o.provider), (SELECT text FROM label WHERE id = o.kind), i.api,
-    (SELECT text FROM label WHERE id = o.model), (SELECT text FROM label WHERE id = r.model_answered),
-    (SELECT text FROM label WHERE id = o.client), (SELECT text FROM label WHERE id = i.client_version),
-    (SELECT text FROM label WHERE id = i.user_agent), s.id, i.thread_root, i.thread_parent,
-    i.agent_id, i.parent_agent_id, i.mode, i.credential, (SELECT text FROM label WHERE id = i.credential_hint),
-    (SELECT text FROM label WHERE id = i.credential_fingerprint),
-    (SELECT text FROM label WHERE id = i.credential_plan), (SELECT text FROM label WHERE id = i.credential_account),
-    r.status, r.outcome, r.error_kind, r.error_message, i.started_at, r.first_token_at, r.ended_at, r.overhead_us,
-    i.request_bytes, r.response_bytes, i.stream, (SELECT text FROM label WHERE id = r.finish_reason), r.response_id,
-    r.retries, p.body, p.truncated, t.body,
-    (SELECT l.text FROM combo a JOIN label l ON l.id = a.provider WHERE a.id = i.asked_combo),
-    (SELECT text FROM label WHERE id = i.asked_hint),
-    r.usage_source, r.input, r.output, r.cache_read, r.cache_write, r.reasoning, r.extra, r.cost_micros";
-
-/// The interceptions whose ids `ids` asks for, latest first.
-fn select(
-    database: &mut dyn Database,
-    ids: &str,
-    question: &Question,
-) -> Result<Vec<InterceptionRow>, StoreError> {
-    let sql = format!(
-        "SELECT {COLUMNS} FROM ({ids}) page CROSS JOIN interception i
-         JOIN session s ON s.seq = i.session JOIN combo o ON o.id = i.combo
-         LEFT JOIN reply r ON r.interception = i.id
-         LEFT JOIN prompt p ON p.interception = i.id LEFT JOIN output t ON t.interception = i.id
-         WHERE i.id = page.id ORDER BY i.id DESC"
-    );
-    let rows = database.query(&sql, &question.values)?;
-    rows.into_iter().map(row).collect()
-}
+const ROWS: Batch = Batch {
+    columns: &[("id", Sort::Blob)],
+    body: "SELECT
+        i.id, i.request_id, i.connect_id, i.who, o.provider, o.kind, i.api, o.model, r.model_answered, o.client,
+        i.client_version, i.user_agent, s.id, i.thread_root, i.thread_parent, i.agent_id, i.parent_agent_id, i.mode,
+        i.credential, i.credential_hint, i.credential_fingerprint, i.credential_plan, i.credential_account, r.status,
+        r.outcome, r.error_kind, r.error_message, i.started_at, r.first_token_at, r.ended_at, r.overhead_us,
+        i.request_bytes, r.response_bytes, i.stream, r.finish_reason, r.response_id, r.retries, p.body, p.truncated,
+        t.body, a.provider, i.asked_hint, r.usage_source, r.input, r.output, r.cache_read, r.cache_write,
+        r.reasoning, r.extra, r.cost_micros
+        FROM batch CROSS JOIN interception i JOIN session s ON s.seq = i.session JOIN combo o ON o.id = i.combo
+        LEFT JOIN combo a ON a.id = i.asked_combo LEFT JOIN reply r ON r.interception = i.id
+        LEFT JOIN prompt p ON p.interception = i.id LEFT JOIN output t ON t.interception = i.id
+        WHERE i.id = batch.id",
+};
+/// Which of these columns are labels.
+const LABELS: [usize; 15] = [3, 4, 5, 7, 8, 9, 10, 11, 19, 20, 21, 22, 34, 40, 41];
 
 pub(super) fn cursor_of(id: Uuid) -> Cursor {
     let (high, low) = id.as_u64_pair();
@@ -398,8 +382,8 @@ impl InterceptionRow {
 
 const CALLS: Batch = Batch {
     columns: &[("id", Sort::Blob)],
-    body: "SELECT t.interception, t.id, l.text, t.kind, t.body, t.truncated, t.result
-        FROM batch CROSS JOIN tool_call t JOIN label l ON l.id = t.name
+    body: "SELECT t.interception, t.id, t.name, t.kind, t.body, t.truncated, t.result
+        FROM batch CROSS JOIN tool_call t
         WHERE t.interception = batch.id ORDER BY t.interception, t.n",
 };
 const THOUGHTS: Batch = Batch {
@@ -411,7 +395,8 @@ const THOUGHTS: Batch = Batch {
 /// Reads what hangs on interceptions.
 fn nest(database: &mut dyn Database, rows: &mut [InterceptionRow]) -> Result<(), StoreError> {
     let ids = |rows: &[InterceptionRow]| rows.iter().map(|row| vec![row.id.into()]).collect();
-    let calls = database.batch(&CALLS, ids(rows))?;
+    let mut calls = database.batch(&CALLS, ids(rows))?;
+    labels::spell_out(database, &mut calls, &[2])?;
     let thoughts = database.batch(&THOUGHTS, ids(rows))?;
     let mut places: HashMap<Uuid, &mut InterceptionRow> = rows.iter_mut().map(|row| (row.id, row)).collect();
     for found in calls {

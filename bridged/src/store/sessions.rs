@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::content::{Content, sha256};
 use super::filter::{Cursor, Filter, Page, Parts, Question};
 use super::sql::{Batch, Columns, Database, Dialect, Row, Sort};
-use super::{Store, StoreError, search};
+use super::{Store, StoreError, labels, search};
 use crate::clock::Micros;
 
 /// One session.
@@ -18,8 +18,6 @@ use crate::clock::Micros;
 pub struct SessionRow {
     #[serde(skip)]
     pub(super) seq: i64,
-    #[serde(skip)]
-    active: i64,
     /// The client's own id, else the thread's, else the interception's.
     pub id: String,
     /// Whose it is.
@@ -118,11 +116,11 @@ impl Store {
                 .transpose()?;
             let page = Page { cursor, ..page };
             let (sql, question) = page_of(database.dialect(), &filter, page);
-            let mut rows = select(database, &sql, &question)?;
-            let next = page.cut(&mut rows, |row| {
-                Cursor(row.active.unsigned_abs(), tag(&row.user, &row.id))
-            });
-            nest(database, &mut rows)?;
+            let mut places = places(database.query(&sql, &question.values)?)?;
+            let next = page.cut(&mut places, |(active, _)| Cursor(active.unsigned_abs(), 0));
+            let rows = in_order(database, &places)?;
+            let tag = rows.last().map_or(0, |row| tag(&row.user, &row.id));
+            let next = next.map(|Cursor(active, _)| Cursor(active, tag));
             Ok((rows, next))
         })
         .await
@@ -148,8 +146,8 @@ impl Store {
                 limit: SAME_ID,
             };
             let (sql, question) = page_of(database.dialect(), &filter, page);
-            let mut rows = select(database, &sql, &question)?;
-            nest(database, &mut rows)?;
+            let places = places(database.query(&sql, &question.values)?)?;
+            let rows = in_order(database, &places)?;
             let mut sessions = Vec::with_capacity(rows.len());
             for row in rows {
                 let threads = threads(database, row.seq)?;
@@ -194,7 +192,7 @@ fn inner_cursor(database: &mut dyn Database, cursor: Cursor) -> Result<Cursor, S
     Ok(Cursor(active, i64::MAX.unsigned_abs()))
 }
 
-/// The query of the numbers of a page.
+/// The query of the times and numbers of a page.
 pub(super) fn page_of(dialect: Dialect, filter: &Filter, page: Page) -> (String, Question) {
     let mut question = Question::default();
     let has_combos = [&filter.client, &filter.provider, &filter.model]
@@ -229,8 +227,7 @@ pub(super) fn page_of(dialect: Dialect, filter: &Filter, page: Page) -> (String,
             .push(format!("(x.{active}, x.{seq}) < ({last_active}, {last})"));
     }
     let limit = question.bind(page.rows_read());
-    let sql = parts.query(dialect, table, seq, &[active, seq], &limit);
-    (format!("SELECT {seq} AS seq FROM ({sql}) numbers"), question)
+    (parts.query(dialect, table, seq, &[active, seq], &limit), question)
 }
 
 fn by_id(question: &mut Question, filter: &Filter) -> Parts {
@@ -247,42 +244,42 @@ fn by_id(question: &mut Question, filter: &Filter) -> Parts {
     parts
 }
 
-const COLUMNS: &str = "
-    s.seq, s.last_active_at, s.id, (SELECT text FROM label WHERE id = s.who), s.started_at, s.interceptions,
-    s.threads, s.prompts, s.tool_calls, s.input, s.output, s.cache_read, s.cache_write, s.reasoning,
-    s.cost_micros, s.unpriced, s.unmetered, p.body";
-
-/// The sessions whose numbers `page` asks for, latest activity first.
-fn select(
-    database: &mut dyn Database,
-    page: &str,
-    question: &Question,
-) -> Result<Vec<SessionRow>, StoreError> {
-    let sql = format!(
-        "SELECT {COLUMNS} FROM ({page}) page CROSS JOIN session s
-         LEFT JOIN prompt p ON p.interception = s.last_prompt WHERE s.seq = page.seq
-         ORDER BY s.last_active_at DESC, s.seq DESC"
-    );
-    let rows = database.query(&sql, &question.values)?;
-    rows.into_iter().map(row).collect()
+/// When the sessions of a page were active last, and their numbers.
+fn places(rows: Vec<Row>) -> Result<Vec<(i64, i64)>, StoreError> {
+    let place = |row: Row| {
+        let mut row = row.read();
+        Ok((row.int()?, row.int()?))
+    };
+    rows.into_iter().map(place).collect()
 }
 
-/// Sessions in one statement.
-const NUMBERS: usize = 50;
+/// The sessions in these places, in their order.
+fn in_order(database: &mut dyn Database, places: &[(i64, i64)]) -> Result<Vec<SessionRow>, StoreError> {
+    let mut rows = by_numbers(database, places.iter().map(|(_, seq)| *seq))?;
+    let order: HashMap<i64, usize> = (0..).zip(places).map(|(n, (_, seq))| (*seq, n)).collect();
+    rows.sort_by_key(|row| order.get(&row.seq).copied());
+    Ok(rows)
+}
+
+const ROWS: Batch = Batch {
+    columns: &[("seq", Sort::Int)],
+    body: "SELECT
+        s.seq, s.last_active_at, s.id, s.who, s.started_at, s.interceptions, s.threads, s.prompts, s.tool_calls,
+        s.input, s.output, s.cache_read, s.cache_write, s.reasoning, s.cost_micros, s.unpriced, s.unmetered, p.body
+        FROM batch CROSS JOIN session s LEFT JOIN prompt p ON p.interception = s.last_prompt
+        WHERE s.seq = batch.seq",
+};
+/// The column of the user's label.
+const WHO: usize = 3;
 
 /// The sessions with these numbers, in no order.
 pub(super) fn by_numbers(
     database: &mut dyn Database,
     numbers: impl Iterator<Item = i64>,
 ) -> Result<Vec<SessionRow>, StoreError> {
-    let numbers: Vec<i64> = numbers.collect();
-    let mut rows = Vec::with_capacity(numbers.len());
-    for numbers in numbers.chunks(NUMBERS) {
-        let mut question = Question::default();
-        let marks = question.marks(numbers, NUMBERS);
-        let page = format!("SELECT seq FROM session WHERE seq IN ({marks})");
-        rows.extend(select(database, &page, &question)?);
-    }
+    let mut found = database.batch(&ROWS, numbers.map(|seq| vec![seq.into()]).collect())?;
+    labels::spell_out(database, &mut found, &[WHO])?;
+    let mut rows = found.into_iter().map(row).collect::<Result<Vec<_>, _>>()?;
     nest(database, &mut rows)?;
     Ok(rows)
 }
@@ -292,7 +289,6 @@ fn row(row: Row) -> Result<SessionRow, StoreError> {
     let (seq, active) = (row.int()?, row.int()?);
     Ok(SessionRow {
         seq,
-        active,
         id: row.text()?,
         user: row.text()?,
         clients: Vec::new(),
@@ -330,14 +326,14 @@ fn excerpt(body: &[u8]) -> Result<Option<String>, StoreError> {
 
 const WORDS: Batch = Batch {
     columns: &[("seq", Sort::Int)],
-    body: "SELECT m.session, (SELECT text FROM label WHERE id = c.client),
-            (SELECT text FROM label WHERE id = c.provider), (SELECT text FROM label WHERE id = c.model)
+    body: "SELECT m.session, c.client, c.provider, c.model
         FROM batch CROSS JOIN session_combo m JOIN combo c ON c.id = m.combo WHERE m.session = batch.seq",
 };
 
 /// Reads the clients, providers and models of sessions.
 fn nest(database: &mut dyn Database, rows: &mut [SessionRow]) -> Result<(), StoreError> {
-    let found = database.batch(&WORDS, rows.iter().map(|row| vec![row.seq.into()]).collect())?;
+    let mut found = database.batch(&WORDS, rows.iter().map(|row| vec![row.seq.into()]).collect())?;
+    labels::spell_out(database, &mut found, &[1, 2, 3])?;
     let mut places: HashMap<i64, &mut SessionRow> = rows.iter_mut().map(|row| (row.seq, row)).collect();
     for found in found {
         let mut found = found.read();

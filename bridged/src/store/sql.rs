@@ -13,6 +13,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::StoreError;
+use super::labels::Labels;
 use crate::config::Durability;
 
 /// A connection to a record database. Blocking: to be used on threads that may wait.
@@ -49,6 +50,9 @@ pub(super) trait Database: Send {
 
     /// Makes a change for each of `rows`; returns what its `RETURNING` says of them, in any order.
     fn change(&mut self, change: &'static Change, rows: Vec<Vec<Value<'_>>>) -> Result<Vec<Row>, StoreError>;
+
+    /// The texts of labels that this connection has read.
+    fn labels(&mut self) -> &mut Labels;
 
     /// Whether the connection can be used again.
     fn is_usable(&self) -> bool;
@@ -102,14 +106,12 @@ impl Dialect {
         }
     }
 
-    /// A `FROM` clause that gives the rows `row` of `table` whose `key` is among the first that `few`, a query
-    /// of keys with a limit, finds for each row of `each`.
-    pub(super) fn few_of_each(self, each: &str, table: &str, row: &str, key: &str, few: &str) -> String {
+    /// A `FROM` clause that gives, as `i`, the rows `x` of `table` that `list`, which has a limit, finds for each row
+    /// of `each`. More may come of them where a row's `key` is another's too: what `list` demands must be asked again.
+    pub(super) fn few_of_each(self, each: &str, table: &str, key: &str, list: &str) -> String {
         match self {
-            Dialect::Sqlite => format!("{each} CROSS JOIN {table} {row} ON {row}.{key} IN ({few})"),
-            Dialect::Postgres => {
-                format!("{each} CROSS JOIN LATERAL ({few}) few JOIN {table} {row} ON {row}.{key} = few.{key}")
-            }
+            Dialect::Sqlite => format!("{each} CROSS JOIN {table} i ON i.{key} IN (SELECT x.{key} {list})"),
+            Dialect::Postgres => format!("{each} CROSS JOIN LATERAL (SELECT x.* {list}) i"),
         }
     }
 }

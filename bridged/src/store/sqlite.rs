@@ -6,6 +6,7 @@ use std::time::Duration;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Statement, ToSql};
 
+use super::labels::Labels;
 use super::schema::{self, APPLICATION_ID};
 use super::sql::{Batch, BatchTexts, Change, Database, Dialect, Row, Value, transaction};
 use super::{OpenError, StoreError};
@@ -21,6 +22,7 @@ const STATEMENTS: usize = 96;
 pub(super) struct Sqlite {
     connection: Connection,
     texts: BatchTexts,
+    labels: Labels,
 }
 
 impl Sqlite {
@@ -57,6 +59,7 @@ impl Sqlite {
         Ok(Sqlite {
             connection,
             texts: BatchTexts::default(),
+            labels: Labels::default(),
         })
     }
 
@@ -175,6 +178,10 @@ impl Database for Sqlite {
         }
         let text = self.texts.of(change, || change.for_one());
         self.run_each(&text, &rows)
+    }
+
+    fn labels(&mut self) -> &mut Labels {
+        &mut self.labels
     }
 
     fn is_usable(&self) -> bool {

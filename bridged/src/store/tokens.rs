@@ -7,7 +7,8 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::filter::{Cursor, Page, Question, clause};
-use super::sql::{Database, Row, transaction};
+use super::news::{Topic, tell};
+use super::sql::{Row, transaction};
 use super::{Store, StoreError};
 use crate::clock::Micros;
 use crate::secret::Secret;
@@ -101,18 +102,6 @@ impl Store {
         .await
     }
 
-    /// A number that rises whenever tokens change.
-    ///
-    /// # Errors
-    /// The store cannot be read.
-    pub async fn token_version(&self) -> Result<i64, StoreError> {
-        self.ask(|database| {
-            let mut rows = database.query("SELECT number FROM version WHERE of = 'tokens'", &[])?;
-            rows.pop().ok_or(StoreError::Unreadable)?.int()
-        })
-        .await
-    }
-
     /// Makes a token and returns its text, which is not stored.
     ///
     /// # Errors
@@ -153,7 +142,7 @@ impl Store {
                      VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (hash) DO NOTHING",
                     &values,
                 )?;
-                raise_version(database)
+                tell(database, Topic::Tokens).map(drop)
             })?;
             Ok(record)
         })
@@ -171,7 +160,7 @@ impl Store {
                     "UPDATE token SET revoked_at = ?2 WHERE id = ?1 AND revoked_at IS NULL",
                     &[id.into(), now.0.into()],
                 )?;
-                raise_version(database)?;
+                tell(database, Topic::Tokens)?;
                 Ok(changed > 0)
             })
         })
@@ -211,12 +200,6 @@ impl Store {
 }
 
 const SELECT: &str = "SELECT id, hash, who, role, created_at, expires_at, revoked_at, used_at FROM token";
-
-fn raise_version(database: &mut dyn Database) -> Result<(), StoreError> {
-    database
-        .execute("UPDATE version SET number = number + 1 WHERE of = 'tokens'", &[])
-        .map(drop)
-}
 
 fn record(row: Row) -> Result<TokenRecord, StoreError> {
     let mut row = row.read();

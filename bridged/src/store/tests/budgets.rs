@@ -49,13 +49,13 @@ pub(super) async fn the_last_use_of_a_token_never_goes_back(home: Home) {
     };
     let (record, _) = one.store.create_token(new).await.unwrap();
     assert_eq!(record.used.at(), None);
-    let version = one.store.token_version().await.unwrap();
+    let version = one.store.versions().await.unwrap().tokens;
     for (at, want) in [(500, 500), (300, 500), (900, 900)] {
         one.store.note_uses(vec![(record.id, Micros(at))]).await.unwrap();
         let all = one.store.tokens().await.unwrap();
         assert_eq!(all[0].used.at(), Some(Micros(want)));
     }
     // Other processes need not read their tokens again for it.
-    assert_eq!(one.store.token_version().await.unwrap(), version);
+    assert_eq!(one.store.versions().await.unwrap().tokens, version);
     one.close().await;
 }

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use super::order::write_batch;
 use super::*;
+use crate::store::labels::Labels;
 use crate::store::sql::{Batch, Change, Database, Sort, Value};
 
 /// The same numbers in every run.
@@ -460,6 +461,10 @@ impl Database for Explained<'_> {
         rows: Vec<Vec<Value<'_>>>,
     ) -> Result<Vec<sql::Row>, StoreError> {
         self.database.change(change, rows)
+    }
+
+    fn labels(&mut self) -> &mut Labels {
+        self.database.labels()
     }
 
     fn is_usable(&self) -> bool {

@@ -17,6 +17,7 @@ mod days;
 mod feed;
 mod finding;
 mod lists;
+mod news;
 mod order;
 mod pace;
 mod records;
@@ -155,6 +156,9 @@ on_both! {
         a_new_sink_begins_with_what_comes
         the_chain_of_a_dead_process_is_taken_over_by_one
         a_process_gets_its_own_chain_back
+    ;
+    news:
+        changes_are_told_to_who_listens
     ;
     audits:
         an_audit_names_what_was_changed

@@ -152,9 +152,9 @@ pub(super) async fn tokens_are_found_by_hash_and_never_stored(home: Home) {
         created_at: now,
         expires_at: Some(Micros(100)),
     };
-    let before = fixture.store.token_version().await.unwrap();
+    let before = fixture.store.versions().await.unwrap().tokens;
     let (record, secret) = fixture.store.create_token(new).await.unwrap();
-    assert!(fixture.store.token_version().await.unwrap() > before);
+    assert!(fixture.store.versions().await.unwrap().tokens > before);
     let tokens = crate::token::Tokens::load(fixture.store.clone()).await.unwrap();
     assert_eq!(
         &*tokens
