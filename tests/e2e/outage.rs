@@ -2,7 +2,7 @@
 //! durability promises that a reply which a client saw to its end is on record, whole and once.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -139,12 +139,12 @@ async fn search_survives(mut gateway: Gateway, rounds: usize) {
         whole.extend(load.stop().await.whole);
         gateway.restart().await;
     }
-    eventually("everything to be indexed", async || {
-        let records = all(&gateway, "interceptions").await;
-        let found = found(&gateway, WORD).await;
-        (found.len() == records.len()).then_some(())
-    })
-    .await;
+    // The lease of an indexer that was killed has to run out first, which takes half a minute.
+    let deadline = Instant::now() + Duration::from_secs(90);
+    while found(&gateway, WORD).await.len() < all(&gateway, "interceptions").await.len() {
+        assert!(Instant::now() < deadline, "not everything is indexed");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
     let found = found(&gateway, WORD).await;
     assert!(whole.len() > rounds, "there was load: {}", whole.len());
     for id in &whole {
