@@ -43,13 +43,15 @@ pub(crate) async fn keep(app: &App) {
 async fn look(app: &App, known: &mut Option<Versions>) -> Result<(), StoreError> {
     let now = app.store.versions().await?;
     app.tokens.follow(now.tokens).await?;
+    let is_news = {
+        let _turn = app.reloads.telling.lock().await;
+        app.reloads.is_news(now.configuration)
+    };
     // What was wished before this process began is in the configuration that it began with.
-    if known.replace(now).is_some() && app.reloads.is_news(now.configuration) {
+    if known.replace(now).is_some() && is_news {
         tracing::info!("another gateway asks for the configuration to be read again");
         // Who works it off logs what comes of it.
         let _ = app.reloads.ask().await;
-    } else {
-        app.reloads.heard(now.configuration);
     }
     Ok(())
 }

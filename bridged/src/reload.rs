@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use serde::Serialize;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot};
 use utoipa::ToSchema;
 
 /// What came of reading the configuration again.
@@ -31,6 +31,8 @@ pub struct Reloads {
     wishes: OnceLock<mpsc::Sender<Wish>>,
     /// The number of the last wish, in the store, that concerned all processes.
     heard: AtomicI64,
+    /// Held while the others are told, so that this process does not take its own word for news.
+    pub(crate) telling: Mutex<()>,
 }
 
 impl Reloads {

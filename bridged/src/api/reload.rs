@@ -25,6 +25,7 @@ pub(super) async fn reload(State(app): State<Arc<App>>) -> Result<Json<Reloaded>
 
 /// What is good here is to be read by the others too. Where the store is away, they do not learn of it.
 async fn tell_others(app: &App) {
+    let _turn = app.reloads.telling.lock().await;
     match app.store.tell(Topic::Configuration).await {
         Ok(number) => app.reloads.heard(number),
         Err(error) => tracing::warn!(

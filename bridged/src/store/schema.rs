@@ -60,7 +60,7 @@ fn spoken(dialect: Dialect, step: &str) -> String {
 
 /// The steps from an empty database to the present one. `NUMBERED KEY` counts by itself; a `CLUSTERED` table
 /// lies in the order of its key where the database can do that.
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 7] = [
     "
 CREATE TABLE label (
     id NUMBERED KEY,
@@ -341,5 +341,37 @@ CREATE TABLE sink (
     keeper INTEGER NOT NULL,
     PRIMARY KEY (name, chain)
 ) CLUSTERED;
+",
+    "
+CREATE TABLE usage_span (
+    span INTEGER NOT NULL,
+    who INTEGER NOT NULL,
+    combo INTEGER NOT NULL,
+    first_day INTEGER NOT NULL,
+    last_day INTEGER NOT NULL,
+    interceptions BIGINT NOT NULL,
+    completed BIGINT NOT NULL,
+    failed BIGINT NOT NULL,
+    refused BIGINT NOT NULL,
+    aborted BIGINT NOT NULL,
+    prompts BIGINT NOT NULL,
+    tool_calls BIGINT NOT NULL,
+    input BIGINT NOT NULL,
+    output BIGINT NOT NULL,
+    cache_read BIGINT NOT NULL,
+    cache_write BIGINT NOT NULL,
+    reasoning BIGINT NOT NULL,
+    cost_micros BIGINT,
+    unmetered BIGINT NOT NULL,
+    unpriced BIGINT NOT NULL,
+    PRIMARY KEY (span, who, combo)
+) CLUSTERED;
+CREATE INDEX usage_span_of_user ON usage_span (who, span, combo);
+INSERT INTO usage_span
+    SELECT day >> 5, who, combo, min(day), max(day),
+        sum(interceptions), sum(completed), sum(failed), sum(refused), sum(aborted), sum(prompts),
+        sum(tool_calls), sum(input), sum(output), sum(cache_read), sum(cache_write), sum(reasoning),
+        sum(cost_micros), sum(unmetered), sum(unpriced)
+    FROM usage_day WHERE interceptions <> 0 GROUP BY day >> 5, who, combo;
 ",
 ];

@@ -134,10 +134,12 @@ on_both! {
     ;
     days:
         days_are_summed_up_as_a_scan_would
+        a_span_ends_where_its_days_do
     ;
     usage:
         usage_adds_up_however_it_is_told_apart
         users_and_words_have_pages
+        words_of_a_period_are_summed_up_as_its_days_are
         what_was_taken_back_is_no_use
         usage_is_read_by_an_index
     ;

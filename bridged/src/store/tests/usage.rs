@@ -150,13 +150,63 @@ pub(super) async fn users_and_words_have_pages(home: Home) {
     assert_eq!(names, ["user 0", "user 1", "user 4"]);
 }
 
+pub(super) async fn words_of_a_period_are_summed_up_as_its_days_are(home: Home) {
+    let store = filled(&home).await;
+    // Spans begin on the days 20,000 and 20,032.
+    let days = [
+        None,
+        Some(19_990),
+        Some(20_000),
+        Some(20_001),
+        Some(20_032),
+        Some(20_033),
+        Some(20_039),
+    ];
+    let at = |day: Option<i64>| day.map(|day| Micros(day * DAY));
+    let periods = days.into_iter().flat_map(|first| days.map(|end| (first, end)));
+    for (first, end) in periods.filter(|(first, end)| end.is_none() || first < end) {
+        for client in [vec![], vec!["client 1".to_owned()]] {
+            let filter = Filter {
+                client,
+                after: at(first),
+                before: at(end),
+                ..Filter::default()
+            };
+            for dimension in Dimension::ALL {
+                let mut want: BTreeMap<String, (String, i64, i64)> = BTreeMap::new();
+                for line in all_usage(&store, &filter, &[dimension], 1_000).await {
+                    let Some(word) = line.word(dimension) else {
+                        continue;
+                    };
+                    let sums = want.entry(word.to_owned()).or_default();
+                    sums.0 = line.day.clone().max(std::mem::take(&mut sums.0));
+                    sums.1 += line.totals.interceptions;
+                    sums.2 += line.totals.usage.input;
+                }
+                let page = Page {
+                    cursor: None,
+                    limit: 50,
+                };
+                let (facets, _) = store.facets(filter.clone(), dimension, page).await.unwrap();
+                let found = facets.into_iter().map(|facet| {
+                    let totals = facet.totals;
+                    (
+                        facet.name,
+                        (facet.last_day, totals.interceptions, totals.usage.input),
+                    )
+                });
+                let found: BTreeMap<_, _> = found.collect();
+                assert_eq!(found, want, "{first:?} to {end:?}, {dimension:?}");
+            }
+        }
+    }
+}
+
 pub(super) async fn what_was_taken_back_is_no_use(home: Home) {
     let store = filled(&home).await;
-    let moved = "UPDATE usage_day SET interceptions = 0, refused = 0 WHERE day = 20002";
-    store
-        .ask(move |database| database.execute(moved, &[]))
-        .await
-        .unwrap();
+    let moved = "UPDATE usage_day SET interceptions = 0, refused = 0 WHERE day = 20002;
+        UPDATE usage_span SET interceptions = 0, refused = 0 WHERE span = 625";
+    store.ask(move |database| database.script(moved)).await.unwrap();
     let filter = Filter {
         after: Some(Micros(20_002 * DAY)),
         before: Some(Micros(20_003 * DAY)),
@@ -172,6 +222,11 @@ pub(super) async fn what_was_taken_back_is_no_use(home: Home) {
         store.facets(filter, Dimension::Client, page()).await.unwrap().0,
         []
     );
+    let span = Filter {
+        before: Some(Micros(20_032 * DAY)),
+        ..Filter::default()
+    };
+    assert_eq!(store.seats(span, page()).await.unwrap().0, []);
 }
 
 pub(super) async fn usage_is_read_by_an_index(home: Home) {

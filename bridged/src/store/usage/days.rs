@@ -6,7 +6,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Bookmark, Dimension, Totals, date, days_of, rows_of, summed, sums};
+use super::{Bookmark, Dimension, Rows, Totals, date, days_of, summed, sums};
 use crate::store::filter::{Filter, Page, Question};
 use crate::store::sql::{Columns, Database, Row};
 use crate::store::{Store, StoreError};
@@ -149,7 +149,7 @@ pub(in crate::store) fn within(
         joins += &format!(" LEFT JOIN label l{number} ON l{number}.id = g.k{number}");
         words.push(format!("coalesce(l{number}.text, '')"));
     }
-    let rows = rows_of(&mut question, filter, days, by);
+    let rows = Rows::Days(days.0, days.1).of_filter(&mut question, filter, by);
     let place = cursor
         .map(|place| after(&mut question, place, &words))
         .unwrap_or_default();

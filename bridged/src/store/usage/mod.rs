@@ -1,7 +1,8 @@
-//! Usage by day, seats, and the words that occur: read from the roll-up `usage_day`, never from interceptions.
+//! Usage by day, seats, and the words that occur: read from roll-ups, never from interceptions.
 //!
-//! The writer keeps a row for each day, user and combo; questions add up rows of whole days. A filter's dates choose
-//! every day (UTC) that they touch; it has no states and no sessions, of which the roll-up knows nothing.
+//! The writer keeps a row for each day, user and combo in `usage_day`, and one for each span of 32 days, user and combo
+//! in `usage_span`; questions add up rows of whole days. A filter's dates choose every day (UTC) that they touch; it has
+//! no states and no sessions, of which the roll-ups know nothing.
 
 pub(super) mod days;
 mod words;
@@ -169,8 +170,8 @@ fn summed() -> String {
 
 /// Microseconds of a day.
 const DAY: i64 = 86_400_000_000;
-/// Days that a column can hold.
-const DAYS: std::ops::RangeInclusive<i64> = -1_000_000..=10_000_000;
+/// Days that a column can hold: whole spans of them.
+const DAYS: std::ops::RangeInclusive<i64> = -1_000_000..=9_999_999;
 
 /// The first and the last day that `filter` touches.
 fn days_of(filter: &Filter) -> (i64, i64) {
@@ -187,28 +188,75 @@ fn date(day: i64) -> String {
     text
 }
 
-/// A `FROM` and `WHERE` of the rows `x` of the roll-up that fit `filter`, on the days from the first to the last of
-/// `days`, with their combos `c` where `by` or the filter needs them.
-fn rows_of(question: &mut Question, filter: &Filter, days: (i64, i64), by: &[Dimension]) -> String {
-    // What was taken back may leave nothing.
-    let mut conditions = vec!["x.interceptions <> 0".to_owned()];
-    // What says nothing would only mislead the database.
-    if days.0 > *DAYS.start() {
-        conditions.push(format!("x.day >= {}", question.bind(days.0)));
+/// The span that a day is in.
+pub(super) fn span_of(day: i64) -> i64 {
+    day.div_euclid(SPAN)
+}
+
+/// Days of a span.
+const SPAN: i64 = 32;
+
+/// A roll-up, and some of its rows by their day or span, from the first to the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rows {
+    Days(i64, i64),
+    Spans(i64, i64),
+}
+
+impl Rows {
+    /// The fewest rows that have all days from the first to the last.
+    fn of(first: i64, last: i64) -> Vec<Rows> {
+        // The spans that are in it whole.
+        let (low, high) = (span_of(first + SPAN - 1), span_of(last + 1) - 1);
+        if low > high {
+            return vec![Rows::Days(first, last)];
+        }
+        let parts = [
+            Rows::Days(first, low * SPAN - 1),
+            Rows::Spans(low, high),
+            Rows::Days((high + 1) * SPAN, last),
+        ];
+        let is_none = |rows: &Rows| matches!(rows, Rows::Days(first, last) if first > last);
+        parts.into_iter().filter(|rows| !is_none(rows)).collect()
     }
-    if days.1 < *DAYS.end() {
-        conditions.push(format!("x.day <= {}", question.bind(days.1)));
+
+    /// The table, the column of the number of days or spans, and those of the first and last day.
+    const fn names(self) -> [&'static str; 4] {
+        match self {
+            Rows::Days(..) => ["usage_day", "x.day", "x.day", "x.day"],
+            Rows::Spans(..) => ["usage_span", "x.span", "x.first_day", "x.last_day"],
+        }
     }
-    conditions.extend(question.any_label("x.who", &filter.user));
-    let combos = question.combos("c", filter);
-    let has_combo = !combos.is_empty() || by.iter().any(|dimension| *dimension != Dimension::User);
-    conditions.extend(combos);
-    let mut from = "usage_day x".to_owned();
-    if has_combo {
-        from += " CROSS JOIN combo c";
-        conditions.push("c.id = x.combo".to_owned());
+
+    /// A `FROM` and `WHERE` of those of the rows `x` that fit `filter`, with their combos `c` where `by` or the filter
+    /// needs them.
+    fn of_filter(self, question: &mut Question, filter: &Filter, by: &[Dimension]) -> String {
+        let [table, number, ..] = self.names();
+        let (Rows::Days(first, last) | Rows::Spans(first, last)) = self;
+        let (least, most) = match self {
+            Rows::Days(..) => (*DAYS.start(), *DAYS.end()),
+            Rows::Spans(..) => (span_of(*DAYS.start()), span_of(*DAYS.end())),
+        };
+        // What was taken back may leave nothing.
+        let mut conditions = vec!["x.interceptions <> 0".to_owned()];
+        // What says nothing would only mislead the database.
+        if first > least {
+            conditions.push(format!("{number} >= {}", question.bind(first)));
+        }
+        if last < most {
+            conditions.push(format!("{number} <= {}", question.bind(last)));
+        }
+        conditions.extend(question.any_label("x.who", &filter.user));
+        let combos = question.combos("c", filter);
+        let has_combo = !combos.is_empty() || by.iter().any(|dimension| *dimension != Dimension::User);
+        conditions.extend(combos);
+        let mut from = format!("{table} x");
+        if has_combo {
+            from += " CROSS JOIN combo c";
+            conditions.push("c.id = x.combo".to_owned());
+        }
+        format!("FROM {from} {}", clause(&conditions))
     }
-    format!("FROM {from} {}", clause(&conditions))
 }
 
 /// A line's place among others: its day, where lines have one, and its words. Opaque to clients, and made of nothing
@@ -258,6 +306,30 @@ mod tests {
             "Wzk5OTk5OTk5OTk5LFsiYSJdXQ",
         ] {
             assert_eq!(Bookmark::parse(wrong, 1), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_period_is_read_from_the_fewest_rows_that_have_it() {
+        let whole = (*DAYS.start(), *DAYS.end());
+        assert_eq!(
+            Rows::of(whole.0, whole.1),
+            [Rows::Spans(whole.0 / 32, whole.1 / 32)]
+        );
+        for (first, last, want) in [
+            (0, 31, vec![Rows::Spans(0, 0)]),
+            (1, 31, vec![Rows::Days(1, 31)]),
+            (0, 30, vec![Rows::Days(0, 30)]),
+            (
+                31,
+                64,
+                vec![Rows::Days(31, 31), Rows::Spans(1, 1), Rows::Days(64, 64)],
+            ),
+            (-33, 31, vec![Rows::Days(-33, -33), Rows::Spans(-1, 0)]),
+            (64, whole.1, vec![Rows::Spans(2, whole.1 / 32)]),
+            (5, 4, vec![Rows::Days(5, 4)]),
+        ] {
+            assert_eq!(Rows::of(first, last), want, "{first} to {last}");
         }
     }
 

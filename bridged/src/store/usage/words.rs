@@ -3,7 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Bookmark, Dimension, Totals, date, days_of, rows_of, summed, sums};
+use super::{Bookmark, Dimension, Rows, Totals, date, days_of, summed, sums};
 use crate::store::filter::{Filter, Page, Question};
 use crate::store::{Store, StoreError};
 
@@ -113,7 +113,6 @@ impl Store {
 
 /// The query of the numbers `k` of a dimension's words, with their days and sums.
 fn groups(question: &mut Question, filter: &Filter, dimension: Dimension, having: &str) -> String {
-    let rows = rows_of(question, filter, days_of(filter), &[]);
     let (key, sums) = (
         if dimension == Dimension::User {
             "x.who"
@@ -122,17 +121,24 @@ fn groups(question: &mut Question, filter: &Filter, dimension: Dimension, having
         },
         sums(),
     );
-    // With the sign, so that the days decide which index is used, and not the groups.
-    let counted = format!(
-        "SELECT +{key} AS k, min(x.day) AS first_day, max(x.day) AS last_day, {sums} {rows} GROUP BY +{key} {having}"
-    );
-    if dimension == Dimension::User {
-        return counted;
+    let (first, last) = days_of(filter);
+    let mut parts = Vec::new();
+    for part in Rows::of(first, last) {
+        let [.., first, last] = part.names();
+        let rows = part.of_filter(question, filter, &[]);
+        // With the sign, so that the days decide which index is used, and not the groups.
+        parts.push(format!(
+            "SELECT +{key} AS k, min({first}) AS first_day, max({last}) AS last_day, {sums} {rows} GROUP BY +{key}"
+        ));
     }
     // There are few combos: their words are looked up once each, and not for every row.
-    let word = dimension.column();
+    let (word, combos) = match dimension {
+        Dimension::User => ("x.k", ""),
+        _ => (dimension.column(), "CROSS JOIN combo c WHERE c.id = x.k"),
+    };
     format!(
         "SELECT {word} AS k, min(x.first_day) AS first_day, max(x.last_day) AS last_day, {sums}
-         FROM ({counted}) x CROSS JOIN combo c WHERE c.id = x.k GROUP BY {word}"
+         FROM ({}) x {combos} GROUP BY {word} {having}",
+        parts.join(" UNION ALL ")
     )
 }

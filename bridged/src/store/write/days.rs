@@ -1,9 +1,10 @@
-//! What finished interceptions add to the sums of their day: one row for each day, user and combo.
+//! What finished interceptions add to the sums of their day: one row for each day, user and combo; and to those of
+//! the day's span, with the first and last day on which there are any.
 //!
 //! An interception counts when it has ended, on the day it began, under the combo that answered. One that was given
 //! up and ends after all is taken back first.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use uuid::Uuid;
 
@@ -11,11 +12,12 @@ use super::Known;
 use super::ends::{counts, is_unmetered};
 use crate::record::{Ended, Outcome};
 use crate::store::StoreError;
-use crate::store::sql::{Change, Database, Sort, Value};
+use crate::store::sql::{Batch, Change, Database, Sort, Value};
+use crate::store::usage::span_of;
 
 const DAY: i64 = 86_400_000_000;
 
-/// A day, a user and a combo.
+/// A day or span, a user and a combo.
 type Key = (i64, i64, i64);
 
 /// The counts of a row in the order of its columns, without the cost.
@@ -47,18 +49,26 @@ pub(super) fn write(
         let combo = moved.get(&ended.id).copied().unwrap_or(known.combo);
         let delta = days.entry((day, known.who, combo)).or_default();
         delta.add(&counts_of(ended, known.has_prompt), 1);
-        if let Some(cost) = ended.cost_micros {
-            delta.cost_micros = Some(delta.cost_micros.unwrap_or(0).saturating_add(cost));
-        }
+        delta.add_cost(ended.cost_micros);
     }
-    let rows = days.into_iter().map(|(key, delta)| row(key, &delta));
-    database.change(&UPSERT, rows.collect()).map(drop)
+    let row = |((day, who, combo), delta): (&Key, &Delta)| {
+        let key = [*day, *who, *combo].map(Value::from).into_iter();
+        key.chain(values(delta)).collect()
+    };
+    database.change(&ADD_TO_DAY, days.iter().map(row).collect())?;
+    write_spans(database, &days)
 }
 
 impl Delta {
     fn add(&mut self, counts: &Counts, times: i64) {
         for (sum, count) in self.counts.iter_mut().zip(counts) {
             *sum = sum.saturating_add(count.saturating_mul(times));
+        }
+    }
+
+    fn add_cost(&mut self, cost: Option<i64>) {
+        if let Some(cost) = cost {
+            self.cost_micros = Some(self.cost_micros.unwrap_or(0).saturating_add(cost));
         }
     }
 }
@@ -92,50 +102,89 @@ fn given_up(has_prompt: bool) -> Counts {
     [1, 0, 0, 0, 1, has_prompt.into(), 0, 0, 0, 0, 0, 0, 1, 0]
 }
 
-fn row((day, who, combo): Key, delta: &Delta) -> Vec<Value<'static>> {
-    let key = [day, who, combo].into_iter().chain(delta.counts);
-    let mut row: Vec<Value<'static>> = key.map(Value::from).collect();
-    row.push(delta.cost_micros.into());
-    row
+/// The values of a row behind its key.
+fn values(delta: &Delta) -> impl Iterator<Item = Value<'static>> {
+    let counts = delta.counts.map(Value::from).into_iter();
+    counts.chain([delta.cost_micros.into()])
 }
 
-const UPSERT: Change = Change::Insert {
-    table: "usage_day",
-    columns: &[
-        ("day", Sort::Int),
-        ("who", Sort::Int),
-        ("combo", Sort::Int),
-        ("interceptions", Sort::Int),
-        ("completed", Sort::Int),
-        ("failed", Sort::Int),
-        ("refused", Sort::Int),
-        ("aborted", Sort::Int),
-        ("prompts", Sort::Int),
-        ("tool_calls", Sort::Int),
-        ("input", Sort::Int),
-        ("output", Sort::Int),
-        ("cache_read", Sort::Int),
-        ("cache_write", Sort::Int),
-        ("reasoning", Sort::Int),
-        ("unmetered", Sort::Int),
-        ("unpriced", Sort::Int),
-        ("cost_micros", Sort::Int),
-    ],
-    then: "ON CONFLICT (day, who, combo) DO UPDATE SET
-            interceptions = usage_day.interceptions + excluded.interceptions,
-            completed = usage_day.completed + excluded.completed,
-            failed = usage_day.failed + excluded.failed,
-            refused = usage_day.refused + excluded.refused,
-            aborted = usage_day.aborted + excluded.aborted,
-            prompts = usage_day.prompts + excluded.prompts,
-            tool_calls = usage_day.tool_calls + excluded.tool_calls,
-            input = usage_day.input + excluded.input,
-            output = usage_day.output + excluded.output,
-            cache_read = usage_day.cache_read + excluded.cache_read,
-            cache_write = usage_day.cache_write + excluded.cache_write,
-            reasoning = usage_day.reasoning + excluded.reasoning,
-            unmetered = usage_day.unmetered + excluded.unmetered,
-            unpriced = usage_day.unpriced + excluded.unpriced,
-            cost_micros = CASE WHEN excluded.cost_micros IS NULL THEN usage_day.cost_micros
-                ELSE coalesce(usage_day.cost_micros, 0) + excluded.cost_micros END",
+/// What days add to the spans that they are in.
+fn write_spans(database: &mut dyn Database, days: &BTreeMap<Key, Delta>) -> Result<(), StoreError> {
+    let mut spans: BTreeMap<Key, (i64, i64, Delta)> = BTreeMap::new();
+    let mut emptied = BTreeSet::new();
+    for ((day, who, combo), delta) in days {
+        let key = (span_of(*day), *who, *combo);
+        let (first, last, sum) = spans.entry(key).or_insert((*day, *day, Delta::default()));
+        (*first, *last) = ((*first).min(*day), (*last).max(*day));
+        sum.add(&delta.counts, 1);
+        sum.add_cost(delta.cost_micros);
+        if delta
+            .counts
+            .first()
+            .is_some_and(|interceptions| *interceptions < 0)
+        {
+            emptied.insert(key);
+        }
+    }
+    let row = |((span, who, combo), (first, last, delta)): (Key, (i64, i64, Delta))| {
+        let key = [span, who, combo, first, last].map(Value::from).into_iter();
+        key.chain(values(&delta)).collect()
+    };
+    database.change(&ADD_TO_SPAN, spans.into_iter().map(row).collect())?;
+    if emptied.is_empty() {
+        return Ok(());
+    }
+    // A day from which something was taken back may be none of the span any more.
+    let row = |(span, who, combo): Key| [span, who, combo].map(Value::from).to_vec();
+    let rows = emptied.into_iter().map(row).collect();
+    database.batch(&FIND_ENDS, rows).map(drop)
+}
+
+/// The columns of a table of sums behind its key, and how they are added up.
+macro_rules! sums {
+    ($table:literal, [$($key:literal),+], $conflict:literal, $($column:literal),+) => {
+        Change::Insert {
+            table: $table,
+            columns: &[$(($key, Sort::Int),)+ $(($column, Sort::Int),)+ ("cost_micros", Sort::Int)],
+            then: concat!(
+                "ON CONFLICT ", $conflict,
+                $($column, " = ", $table, ".", $column, " + excluded.", $column, ", ",)+
+                "cost_micros = CASE WHEN excluded.cost_micros IS NULL THEN ", $table, ".cost_micros
+                    ELSE coalesce(", $table, ".cost_micros, 0) + excluded.cost_micros END",
+            ),
+        }
+    };
+    ($table:literal, $key:tt, $conflict:literal) => {
+        sums!(
+            $table, $key, $conflict,
+            "interceptions", "completed", "failed", "refused", "aborted", "prompts", "tool_calls", "input",
+            "output", "cache_read", "cache_write", "reasoning", "unmetered", "unpriced"
+        )
+    };
+}
+
+const ADD_TO_DAY: Change = sums!(
+    "usage_day",
+    ["day", "who", "combo"],
+    "(day, who, combo) DO UPDATE SET "
+);
+const ADD_TO_SPAN: Change = sums!(
+    "usage_span",
+    ["span", "who", "combo", "first_day", "last_day"],
+    "(span, who, combo) DO UPDATE SET
+        first_day = CASE WHEN usage_span.interceptions = 0 OR excluded.first_day < usage_span.first_day
+            THEN excluded.first_day ELSE usage_span.first_day END,
+        last_day = CASE WHEN usage_span.interceptions = 0 OR excluded.last_day > usage_span.last_day
+            THEN excluded.last_day ELSE usage_span.last_day END, "
+);
+
+/// Its rows are locked since they were added to, so nobody changes their days meanwhile.
+const FIND_ENDS: Batch = Batch {
+    columns: &[("span", Sort::Int), ("who", Sort::Int), ("combo", Sort::Int)],
+    body: "UPDATE usage_span AS t SET
+            first_day = coalesce((SELECT min(d.day) FROM usage_day d WHERE d.who = t.who AND d.combo = t.combo
+                AND d.day >= t.span * 32 AND d.day < t.span * 32 + 32 AND d.interceptions <> 0), t.first_day),
+            last_day = coalesce((SELECT max(d.day) FROM usage_day d WHERE d.who = t.who AND d.combo = t.combo
+                AND d.day >= t.span * 32 AND d.day < t.span * 32 + 32 AND d.interceptions <> 0), t.last_day)
+        FROM batch WHERE t.span = batch.span AND t.who = batch.who AND t.combo = batch.combo",
 };
