@@ -2,11 +2,15 @@
 //! does not belong.
 
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
 use crate::cases::{self, CHAT, Case, MESSAGES};
 use crate::client::{Answer, Ask, Http, base_url};
 use crate::fake::{FakeProvider, Offers, Reply, Seen};
-use crate::harness::{Gateway, Settings};
+use crate::harness::{Gateway, Settings, eventually};
+use crate::postgres::Postgres;
+use crate::raw::read_to;
 
 const RULES: &str = "
     [[policy.rule]]
@@ -181,6 +185,74 @@ async fn through_the_proxy_each_refusal_has_its_status_headers_and_words() {
         want.waits = true;
         check(user, asked().await, &want).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_does_not_keep_up_says_so_in_the_words_of_each_api() {
+    let fake = FakeProvider::answering(Offers::Both, &cases::ALL).await;
+    // Timers are never early.
+    let gateway = Gateway::start(Settings::in_front_of(&fake).more("[shed]\nlag = \"0s\"\n")).await;
+    let asked = async |case: Case| {
+        let (name, value) = case.key_header("sk-user");
+        let ask = Ask::post(case.path, case.request).header(name, value);
+        gateway.client().open(case.host, Http::V2).await.send(ask).await
+    };
+    eventually("the first measurement", async || {
+        (asked(CHAT).await.status == 503).then_some(())
+    })
+    .await;
+    for (case, kind) in [(CHAT, "server_error"), (MESSAGES, "overloaded_error")] {
+        let mut want = want(503, "overloaded", kind, "too much to do");
+        want.waits = true;
+        check(case.host, asked(case).await, &want).await;
+    }
+    assert!(
+        gateway
+            .metric("causeway_refusals_total{reason=\"overloaded\"}")
+            .await
+            >= 3
+    );
+}
+
+/// Sends the beginning of a call at the bridge's address, and reads what comes back for it.
+async fn begun(gateway: &Gateway, token: &str) -> String {
+    let mut io = TcpStream::connect(gateway.bridge()).await.unwrap();
+    let begin = format!(
+        "POST /openai/v1/chat/completions HTTP/1.1\r\nhost: bridge\r\nx-coder-ai-governance-token: {token}\r\n\
+         authorization: Bearer sk-user\r\ncontent-length: 100\r\n\r\n{{\"model\":"
+    );
+    io.write_all(begin.as_bytes()).await.unwrap();
+    read_to(&mut io, "\r\n\r\n").await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_stops_coming_is_a_408() {
+    let fake = FakeProvider::answering(Offers::Both, &cases::ALL).await;
+    let gateway = Gateway::start(Settings::in_front_of(&fake)).await;
+    let head = begun(&gateway, &gateway.token()).await;
+    assert!(head.starts_with("HTTP/1.1 408 "), "{head}");
+    assert!(head.contains("x-causeway-reason: body_too_slow\r\n"), "{head}");
+    assert!(fake.requests().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_cannot_be_looked_up_is_a_503_and_not_an_unknown_one() {
+    let Some(mut server) = Postgres::start() else {
+        return;
+    };
+    let fake = FakeProvider::answering(Offers::Both, &cases::ALL).await;
+    let settings = Settings::in_front_of(&fake).env("CAUSEWAY_STORE__URL", server.database("records"));
+    let gateway = Gateway::start(settings).await;
+    server.stop();
+    let head = begun(&gateway, "cw_000000000000000000000000000000000000000000000000").await;
+    assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+    assert!(
+        head.contains("x-causeway-reason: identity_unavailable\r\n"),
+        "{head}"
+    );
+    // One that is known is good without the store.
+    let ask = call("/openai/v1/chat/completions", Some(&gateway.token()), true);
+    assert_eq!(base_url(gateway.bridge()).await.send(ask).await.status, 200);
 }
 
 /// The instances that one provider here stands for, with the secrets that belong to each: the gateway's key and the
