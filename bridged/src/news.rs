@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 use tokio::time::MissedTickBehavior;
 
 use crate::app::App;
-use crate::store::{StoreError, Versions};
+use crate::store::StoreError;
 
 /// How often the store is asked.
 const EVERY: Duration = Duration::from_millis(500);
@@ -18,13 +18,13 @@ pub(crate) async fn keep(app: &App) {
     let follow = async {
         let mut tick = tokio::time::interval(EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut known, mut failing) = (None, false);
+        let mut failing = false;
         loop {
             tokio::select! {
                 _ = tick.tick() => {}
                 () = heard.notified() => {}
             }
-            let outcome = look(app, &mut known).await;
+            let outcome = look(app).await;
             match (&outcome, failing) {
                 (Err(error), false) => tracing::warn!(
                     error = error as &dyn std::error::Error,
@@ -40,15 +40,10 @@ pub(crate) async fn keep(app: &App) {
 }
 
 /// Does what the store's numbers ask for.
-async fn look(app: &App, known: &mut Option<Versions>) -> Result<(), StoreError> {
+async fn look(app: &App) -> Result<(), StoreError> {
     let now = app.store.versions().await?;
     app.tokens.follow(now.tokens).await?;
-    let is_news = {
-        let _turn = app.reloads.telling.lock().await;
-        app.reloads.is_news(now.configuration)
-    };
-    // What was wished before this process began is in the configuration that it began with.
-    if known.replace(now).is_some() && is_news {
+    if app.reloads.is_news(now.configuration).await {
         tracing::info!("another gateway asks for the configuration to be read again");
         // Who works it off logs what comes of it.
         let _ = app.reloads.ask().await;

@@ -2,7 +2,6 @@
 //! signals, changed files and the API ask for, one after another.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicI64, Ordering};
 
 use serde::Serialize;
 use tokio::sync::{Mutex, mpsc, oneshot};
@@ -30,9 +29,8 @@ const WAITING: usize = 16;
 pub struct Reloads {
     wishes: OnceLock<mpsc::Sender<Wish>>,
     /// The number of the last wish, in the store, that concerned all processes.
-    heard: AtomicI64,
-    /// Held while the others are told, so that this process does not take its own word for news.
-    pub(crate) telling: Mutex<()>,
+    /// None is known at first: what was wished before the process began is in the configuration that it began with.
+    heard: Mutex<Option<i64>>,
 }
 
 impl Reloads {
@@ -49,13 +47,22 @@ impl Reloads {
         outcome.await.ok()
     }
 
-    /// Whether a wish of this number is still to be worked off here; from now on it is not.
-    pub fn is_news(&self, number: i64) -> bool {
-        self.heard.fetch_max(number, Ordering::Relaxed) < number
+    /// Wishes the same of all processes by `tell`, which gives the wish's number; here it is worked off already.
+    ///
+    /// # Errors
+    /// Those of `tell`.
+    pub async fn tell<E>(&self, tell: impl Future<Output = Result<i64, E>>) -> Result<(), E> {
+        // Held until the number is noted, so that this process does not take its own word for news.
+        let mut heard = self.heard.lock().await;
+        *heard = (*heard).max(Some(tell.await?));
+        Ok(())
     }
 
-    /// What was wished up to this number is done here.
-    pub fn heard(&self, number: i64) {
-        self.heard.fetch_max(number, Ordering::Relaxed);
+    /// Whether a wish of this number is still to be worked off here; from now on it is not.
+    pub async fn is_news(&self, number: i64) -> bool {
+        let mut heard = self.heard.lock().await;
+        let before = *heard;
+        *heard = before.max(Some(number));
+        before.is_some_and(|before| before < number)
     }
 }

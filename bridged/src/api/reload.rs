@@ -25,12 +25,11 @@ pub(super) async fn reload(State(app): State<Arc<App>>) -> Result<Json<Reloaded>
 
 /// What is good here is to be read by the others too. Where the store is away, they do not learn of it.
 async fn tell_others(app: &App) {
-    let _turn = app.reloads.telling.lock().await;
-    match app.store.tell(Topic::Configuration).await {
-        Ok(number) => app.reloads.heard(number),
-        Err(error) => tracing::warn!(
+    let told = app.reloads.tell(app.store.tell(Topic::Configuration)).await;
+    if let Err(error) = told {
+        tracing::warn!(
             error = &error as &dyn std::error::Error,
             "other gateways could not be told to read their configuration again"
-        ),
+        );
     }
 }

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::content::{Digest, sha256};
 use super::rows::InterceptionRow;
-use super::write::{extra, tokens};
+use super::write::{counts, extra};
 use crate::clock::Micros;
 use crate::record::{Ended, Started};
 
@@ -348,14 +348,7 @@ pub(super) fn seal_end(ended: &Ended) -> Digest {
     let extra = facts.and_then(|facts| extra(facts.usage.as_ref()?));
     let usage = facts.and_then(|facts| {
         let usage = facts.usage.as_ref()?;
-        let counts = [
-            usage.input,
-            usage.output,
-            usage.cache_read,
-            usage.cache_write,
-            usage.reasoning,
-        ];
-        Some((counts.map(tokens), extra.as_deref(), facts.usage_source.as_str()))
+        Some((counts(usage), extra.as_deref(), facts.usage_source.as_str()))
     });
     let calls = facts.map_or(&[][..], |facts| &facts.tool_calls);
     let calls = calls.iter().map(|call| {

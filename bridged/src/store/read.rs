@@ -32,15 +32,9 @@ impl Store {
         }
         self.ask(move |database| {
             let (sql, question) = page_of(database.dialect(), &filter, page);
-            let ids = database.query(&sql, &question.values)?;
-            let mut ids: Vec<Uuid> = ids
-                .into_iter()
-                .map(|row| row.read().id())
-                .collect::<Result<_, _>>()?;
+            let mut ids = ids(database.query(&sql, &question.values)?)?;
             let next = page.cut(&mut ids, |id| cursor_of(*id));
-            let mut rows = by_ids(database, &ids)?;
-            rows.sort_unstable_by_key(|row| Reverse(row.id));
-            Ok((rows, next))
+            Ok((by_ids(database, &ids)?, next))
         })
         .await
     }
@@ -64,11 +58,17 @@ impl Store {
     }
 }
 
-/// The interceptions with these ids, in no order.
+/// The ids of rows that have nothing else.
+pub(super) fn ids(rows: Vec<Row>) -> Result<Vec<Uuid>, StoreError> {
+    rows.into_iter().map(|row| row.read().id()).collect()
+}
+
+/// The interceptions with these ids, latest first.
 pub(super) fn by_ids(database: &mut dyn Database, ids: &[Uuid]) -> Result<Vec<InterceptionRow>, StoreError> {
     let mut found = database.batch(&ROWS, ids.iter().map(|id| vec![(*id).into()]).collect())?;
     labels::spell_out(database, &mut found, &LABELS)?;
     let mut rows = found.into_iter().map(row).collect::<Result<Vec<_>, _>>()?;
+    rows.sort_unstable_by_key(|row| Reverse(row.id));
     nest(database, &mut rows)?;
     Ok(rows)
 }

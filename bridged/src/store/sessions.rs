@@ -118,7 +118,7 @@ impl Store {
             let (sql, question) = page_of(database.dialect(), &filter, page);
             let mut places = places(database.query(&sql, &question.values)?)?;
             let next = page.cut(&mut places, |(active, _)| Cursor(active.unsigned_abs(), 0));
-            let rows = in_order(database, &places)?;
+            let rows = by_numbers(database, places.iter().map(|(_, seq)| *seq))?;
             let tag = rows.last().map_or(0, |row| tag(&row.user, &row.id));
             let next = next.map(|Cursor(active, _)| Cursor(active, tag));
             Ok((rows, next))
@@ -147,7 +147,7 @@ impl Store {
             };
             let (sql, question) = page_of(database.dialect(), &filter, page);
             let places = places(database.query(&sql, &question.values)?)?;
-            let rows = in_order(database, &places)?;
+            let rows = by_numbers(database, places.iter().map(|(_, seq)| *seq))?;
             let mut sessions = Vec::with_capacity(rows.len());
             for row in rows {
                 let threads = threads(database, row.seq)?;
@@ -253,14 +253,6 @@ fn places(rows: Vec<Row>) -> Result<Vec<(i64, i64)>, StoreError> {
     rows.into_iter().map(place).collect()
 }
 
-/// The sessions in these places, in their order.
-fn in_order(database: &mut dyn Database, places: &[(i64, i64)]) -> Result<Vec<SessionRow>, StoreError> {
-    let mut rows = by_numbers(database, places.iter().map(|(_, seq)| *seq))?;
-    let order: HashMap<i64, usize> = (0..).zip(places).map(|(n, (_, seq))| (*seq, n)).collect();
-    rows.sort_by_key(|row| order.get(&row.seq).copied());
-    Ok(rows)
-}
-
 const ROWS: Batch = Batch {
     columns: &[("seq", Sort::Int)],
     body: "SELECT
@@ -272,14 +264,16 @@ const ROWS: Batch = Batch {
 /// The column of the user's label.
 const WHO: usize = 3;
 
-/// The sessions with these numbers, in no order.
+/// The sessions with these numbers, in their order.
 pub(super) fn by_numbers(
     database: &mut dyn Database,
     numbers: impl Iterator<Item = i64>,
 ) -> Result<Vec<SessionRow>, StoreError> {
-    let mut found = database.batch(&ROWS, numbers.map(|seq| vec![seq.into()]).collect())?;
+    let order: HashMap<i64, usize> = numbers.zip(0..).collect();
+    let mut found = database.batch(&ROWS, order.keys().map(|seq| vec![(*seq).into()]).collect())?;
     labels::spell_out(database, &mut found, &[WHO])?;
     let mut rows = found.into_iter().map(row).collect::<Result<Vec<_>, _>>()?;
+    rows.sort_unstable_by_key(|row| order.get(&row.seq).copied());
     nest(database, &mut rows)?;
     Ok(rows)
 }

@@ -6,7 +6,7 @@
 //! latest fitting prompt, and all of the filter is about that prompt's interception.
 
 use std::cmp::Reverse;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use uuid::Uuid;
 
@@ -45,10 +45,8 @@ pub(in crate::store) fn interceptions(
     {
         ids.extend(found.into_iter().map(|hit| hit.id));
     }
-    let next = cut(&mut ids, full, |id| *id).or(hits.goes_on());
-    let mut rows = read::by_ids(database, &ids)?;
-    rows.sort_unstable_by_key(|row| Reverse(row.id));
-    Ok((rows, next.map(read::cursor_of)))
+    let next = page.cut(&mut ids, |id| read::cursor_of(*id)).or(hits.goes_on());
+    Ok((read::by_ids(database, &ids)?, next))
 }
 
 /// A page of sessions.
@@ -73,25 +71,15 @@ pub(in crate::store) fn sessions(
             }
         }
     }
-    let next = cut(&mut shown, full, |hit| hit.id).or(hits.goes_on());
-    let places: HashMap<i64, usize> = (0..)
-        .zip(&shown)
-        .map(|(place, hit)| (hit.session, place))
-        .collect();
-    let mut rows = sessions::by_numbers(database, shown.iter().map(|hit| hit.session))?;
-    rows.sort_by_key(|row| places.get(&row.seq).copied());
-    Ok((rows, next.map(read::cursor_of)))
+    let next = page
+        .cut(&mut shown, |hit| read::cursor_of(hit.id))
+        .or(hits.goes_on());
+    let rows = sessions::by_numbers(database, shown.iter().map(|hit| hit.session))?;
+    Ok((rows, next))
 }
 
 fn id_at(Cursor(high, low): Cursor) -> Uuid {
     Uuid::from_u64_pair(high, low)
-}
-
-/// Cuts what was found to the page; the id of its last if there is more.
-fn cut<T>(found: &mut Vec<T>, full: usize, id: impl Fn(&T) -> Uuid) -> Option<Uuid> {
-    let has_more = found.len() > full;
-    found.truncate(full);
-    found.last().filter(|_| has_more).map(id)
 }
 
 /// Whether a session has a prompt that fits at or after the beginning of this page.
@@ -105,17 +93,13 @@ fn has_later(
     loop {
         let sql = "SELECT id FROM interception WHERE session = ?1 AND id >= ?2 ORDER BY id LIMIT ?3";
         let values = [session.into(), from.into(), (MOST_WANTED as u64).into()];
-        let ids = ids(database.query(sql, &values)?)?;
+        let ids = read::ids(database.query(sql, &values)?)?;
         let Some(last) = ids.last() else { return Ok(false) };
         if !check(database, filter, Some(query), &ids)?.is_empty() {
             return Ok(true);
         }
         from = Uuid::from_u128(last.as_u128().saturating_add(1));
     }
-}
-
-fn ids(rows: Vec<Row>) -> Result<Vec<Uuid>, StoreError> {
-    rows.into_iter().map(|row| row.read().id()).collect()
 }
 
 /// An interception that fits.
@@ -192,7 +176,7 @@ impl<'q> Hits<'q> {
                     limit: u32::try_from(self.want).unwrap_or(u32::MAX),
                 };
                 let (sql, question) = read::page_of(database.dialect(), self.filter, page);
-                let found = ids(database.query(&sql, &question.values)?)?;
+                let found = read::ids(database.query(&sql, &question.values)?)?;
                 *below = found.last().copied().or(*below);
                 found
             }
@@ -208,8 +192,9 @@ impl<'q> Hits<'q> {
     }
 
     /// Where to go on although the page is not full.
-    fn goes_on(&self) -> Option<Uuid> {
-        self.reached.filter(|_| self.looked_at >= LOOKED_AT)
+    fn goes_on(&self) -> Option<Cursor> {
+        let reached = self.reached.filter(|_| self.looked_at >= LOOKED_AT);
+        reached.map(read::cursor_of)
     }
 }
 

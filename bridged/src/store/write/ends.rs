@@ -174,12 +174,12 @@ const INSERT_OUTPUT: Change = Change::Insert {
 };
 
 /// A count of tokens as an upstream reports it: whatever that is, sessions' sums of it stay whole numbers.
-pub(crate) fn tokens(count: u64) -> i64 {
+fn tokens(count: u64) -> i64 {
     i64::try_from(count.min(1 << 40)).unwrap_or(0)
 }
 
 /// The counts of a usage: input, output, read from the cache, written to it, reasoning.
-pub(super) fn counts(usage: &Usage) -> [i64; 5] {
+pub(crate) fn counts(usage: &Usage) -> [i64; 5] {
     [
         usage.input,
         usage.output,

@@ -25,7 +25,7 @@ use super::sql::{Batch, Change, Database, Row, Sort, Value};
 use crate::record::{Ended, Event, Outcome, Started};
 use words::Words;
 
-pub(super) use ends::{GATEWAY_STOPPED, extra, tokens};
+pub(super) use ends::{GATEWAY_STOPPED, counts, extra};
 
 /// What the writer remembers between batches.
 #[derive(Debug)]
