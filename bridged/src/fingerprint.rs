@@ -14,6 +14,7 @@ use aws_lc_rs::hmac;
 use providers::Claims;
 use zeroize::Zeroizing;
 
+use crate::hex::hex;
 use crate::secret::{self, Secret};
 
 /// Bytes of a fingerprint: enough that two credentials of one organisation do not share one.
@@ -107,9 +108,8 @@ impl Fingerprints {
             return Marks::default();
         }
         let tag = hmac::sign(&self.0, credential.as_bytes());
-        let digits = tag.as_ref().iter().take(LENGTH);
         Marks {
-            fingerprint: Some(digits.map(|byte| format!("{byte:02x}")).collect()),
+            fingerprint: tag.as_ref().get(..LENGTH).map(hex),
             claims: providers::claims(credential.as_bytes()),
         }
     }

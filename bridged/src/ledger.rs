@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::app::App;
+use crate::outage::Outage;
 use crate::snapshot::Snapshot;
 use crate::store::{Mark, StoreError};
 
@@ -17,31 +18,27 @@ const EVERY: Duration = Duration::from_millis(500);
 /// Longest time that the end of the process waits for the last sums.
 const LAST_WAIT: Duration = Duration::from_secs(5);
 
+/// What the log says when it cannot be done, and when it can again.
+const LOGGED: (&str, &str) = (
+    "what budgets have left cannot be shared; trying again",
+    "what budgets have left is shared again",
+);
+
 /// What is known of the store's sums.
 #[derive(Debug, Default)]
 struct Ledger {
     /// The configuration for which sums were read up to `mark`.
     snapshot: Option<Arc<Snapshot>>,
     mark: Mark,
-    failing: bool,
 }
 
 /// Goes on until dropped.
 pub(crate) async fn keep(app: &App) {
-    let mut ledger = Ledger::default();
+    let (mut ledger, mut outage) = (Ledger::default(), Outage::default());
     let mut tick = tokio::time::interval(EVERY);
     loop {
         tick.tick().await;
-        let outcome = ledger.step(app).await;
-        match (&outcome, ledger.failing) {
-            (Err(error), false) => tracing::warn!(
-                error = error as &dyn std::error::Error,
-                "what budgets have left cannot be shared; trying again"
-            ),
-            (Ok(()), true) => tracing::info!("what budgets have left is shared again"),
-            _ => {}
-        }
-        ledger.failing = outcome.is_err();
+        outage.note(&ledger.step(app).await, LOGGED);
     }
 }
 

@@ -7,10 +7,17 @@ use tokio::sync::Notify;
 use tokio::time::MissedTickBehavior;
 
 use crate::app::App;
+use crate::outage::Outage;
 use crate::store::StoreError;
 
 /// How often the store is asked.
 const EVERY: Duration = Duration::from_millis(500);
+
+/// What the log says when it cannot, and when it can again.
+const LOGGED: (&str, &str) = (
+    "changes of tokens cannot be read; trying again",
+    "changes of tokens are read again",
+);
 
 /// Goes on until dropped.
 pub(crate) async fn keep(app: &App) {
@@ -18,22 +25,13 @@ pub(crate) async fn keep(app: &App) {
     let follow = async {
         let mut tick = tokio::time::interval(EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut failing = false;
+        let mut outage = Outage::default();
         loop {
             tokio::select! {
                 _ = tick.tick() => {}
                 () = heard.notified() => {}
             }
-            let outcome = look(app).await;
-            match (&outcome, failing) {
-                (Err(error), false) => tracing::warn!(
-                    error = error as &dyn std::error::Error,
-                    "changes of tokens cannot be read; trying again"
-                ),
-                (Ok(()), true) => tracing::info!("changes of tokens are read again"),
-                _ => {}
-            }
-            failing = outcome.is_err();
+            outage.note(&look(app).await, LOGGED);
         }
     };
     tokio::join!(follow, app.store.listen(&heard));

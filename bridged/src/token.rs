@@ -17,6 +17,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::clock::Micros;
+use crate::hex::hex;
 use crate::secret::Secret;
 use crate::store::{Store, StoreError};
 
@@ -157,8 +158,7 @@ impl TokenRecord {
 pub fn generate() -> Result<Secret, aws_lc_rs::error::Unspecified> {
     let mut bytes = [0_u8; RANDOM_BYTES];
     rand::fill(&mut bytes)?;
-    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(Secret::new(format!("{PREFIX}{digits}")))
+    Ok(Secret::new(format!("{PREFIX}{}", hex(&bytes))))
 }
 
 /// The hash under which a token is stored.

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::Batch;
 use crate::clock::Micros;
 use crate::export::json;
+use crate::hex::hex;
 use crate::secret::Secret;
 use crate::store::InterceptionRow;
 
@@ -43,8 +44,7 @@ pub(super) fn headers(secret: &Secret, batch: &Batch, body: &str, now: Micros) -
 fn signature(secret: &Secret, body: &str, seconds: i64) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret.expose().as_bytes());
     let tag = hmac::sign(&key, format!("{seconds}.{body}").as_bytes());
-    let hex: String = tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("t={seconds},v1={hex}")
+    format!("t={seconds},v1={}", hex(tag.as_ref()))
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use super::retention::Note;
 use super::rows::InterceptionRow;
 use super::sql::{Database, Row};
 use super::{Store, StoreError};
+use crate::hex::hex;
 
 /// Links that are checked together.
 const PAGE: i64 = 500;
@@ -188,10 +189,6 @@ fn instances(database: &mut dyn Database) -> Result<Vec<Instance>, StoreError> {
 
 fn digest(bytes: Vec<u8>) -> Result<Digest, StoreError> {
     bytes.try_into().map_err(|_| StoreError::Unreadable)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A link as it is stored.

@@ -18,6 +18,7 @@ use super::write::{self, Memory};
 use super::{Store, StoreError, lease, search};
 use crate::clock::Micros;
 use crate::config::RetentionConfig;
+use crate::hex::hex;
 
 /// Interceptions in one transaction.
 const STEP: i64 = 200;
@@ -61,10 +62,7 @@ impl Note {
 }
 
 fn digest_of(user: &str) -> String {
-    sha256(user.as_bytes())
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hex(&sha256(user.as_bytes()))
 }
 
 /// How much was deleted.

@@ -1,6 +1,7 @@
 //! Tampering is found and named; deleting on purpose is not taken for it.
 
 use super::*;
+use crate::hex::hex;
 
 /// Some ended interceptions of two users; returns their ids.
 pub(super) async fn filled(fixture: &Fixture) -> Vec<Uuid> {
@@ -44,7 +45,7 @@ pub(super) async fn an_audit_names_what_was_changed(home: Home) {
     assert_eq!(faults(&store, checkpoint.clone()).await, [], "a chain may grow");
 
     let id = ids[2];
-    let row = blob(&store, &hex(id));
+    let row = blob(&store, &hex(id.as_bytes()));
     let start = Fault::Changed { id, part: "start" };
     let end = Fault::Changed { id, part: "end" };
     let cases = [
@@ -100,7 +101,7 @@ pub(super) async fn an_audit_names_what_is_missing_or_moved(home: Home) {
     let store = fixture.store.clone();
     let checkpoint = store.chain_heads().await.unwrap();
     fixture.start(started("ann", None, "more")).await;
-    let row = blob(&store, &hex(ids[2]));
+    let row = blob(&store, &hex(ids[2].as_bytes()));
     let instance = checkpoint[0].instance;
     let gone = tampered(&store, "DELETE FROM chain WHERE n = 4".to_owned(), Vec::new()).await;
     assert!(
@@ -137,10 +138,6 @@ pub(super) async fn an_audit_names_what_is_missing_or_moved(home: Home) {
     );
     let copy = tampered(&store, copy, Vec::new()).await;
     assert!(matches!(copy[..], [Fault::Inserted { .. }]), "{copy:?}");
-}
-
-fn hex(id: Uuid) -> String {
-    id.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Bytes as the database writes them.
