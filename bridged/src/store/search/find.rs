@@ -10,8 +10,8 @@ use std::collections::HashSet;
 
 use uuid::Uuid;
 
-use super::query::Query;
-use super::segment::Trait;
+use super::query::{Query, Term};
+use super::segment::{self, Trait};
 use super::walk::{Plan, Search};
 use crate::record::Outcome;
 use crate::store::content::{self, Content};
@@ -21,8 +21,8 @@ use crate::store::sessions::{self, SessionRow};
 use crate::store::sql::{Database, Row};
 use crate::store::{StoreError, read};
 
-/// Candidates in one statement.
-const CHECKED: usize = 50;
+/// Candidates in one statement: mostly all of a page fit, so the first of them are enough.
+const CHECKED: [usize; 2] = [51, 512];
 /// Most candidates that are looked at for one page; it ends there, and the next goes on.
 const LOOKED_AT: usize = 10_000;
 /// Candidates that are asked for at once.
@@ -149,7 +149,7 @@ impl<'q> Hits<'q> {
                 None => Candidates::None,
             }
         };
-        let is_plain = |term: &super::query::Term| term.words.len() == 1 && !term.is_open;
+        let is_plain = |term: &Term| term.words.len() == 1 && !term.is_open;
         Ok(Hits {
             filter,
             query,
@@ -206,15 +206,9 @@ fn plan(database: &mut dyn Database, filter: &Filter, query: &Query) -> Result<O
         ..Plan::default()
     };
     for term in &query.terms {
-        let closed = term.words.len() - usize::from(term.is_open);
-        plan.words.extend(
-            term.words
-                .iter()
-                .take(closed)
-                .map(|word| word.as_bytes().to_vec()),
-        );
+        plan.words.extend(looked_up(term));
         if let ([only], true) = (term.words.as_slice(), term.is_open) {
-            plan.beginnings.push(only.as_bytes().to_vec());
+            plan.beginnings.push(only.text.as_bytes().to_vec());
         }
     }
     plan.words.sort_unstable();
@@ -242,6 +236,22 @@ fn plan(database: &mut dyn Database, filter: &Filter, query: &Query) -> Result<O
     Ok(Some(plan))
 }
 
+/// What the index is asked for of a term: pairs of joined words, and the words that are in none.
+fn looked_up(term: &Term) -> Vec<Vec<u8>> {
+    let closed = term.words.len() - usize::from(term.is_open);
+    let words = term.words.get(..closed).unwrap_or_default();
+    let mut wanted = Vec::with_capacity(closed);
+    for (place, word) in words.iter().enumerate() {
+        let next = words.get(place + 1).filter(|next| next.is_joined);
+        match next {
+            Some(next) => wanted.push(segment::pair(&word.text, &next.text)),
+            None if place > 0 && word.is_joined => {}
+            None => wanted.push(word.text.as_bytes().to_vec()),
+        }
+    }
+    wanted
+}
+
 /// The terms of the outcomes that the filter asks for, as far as the index knows outcomes: most are `completed`, and
 /// what is in flight may be something else by now.
 fn outcomes(filter: &Filter) -> Option<Vec<Vec<u8>>> {
@@ -261,9 +271,11 @@ fn check(
     ids: &[Uuid],
 ) -> Result<Vec<Hit>, StoreError> {
     let mut hits = Vec::new();
-    for ids in ids.chunks(CHECKED) {
+    let [few, many] = CHECKED;
+    let count = if ids.len() <= few { few } else { many };
+    for ids in ids.chunks(count) {
         let mut question = Question::default();
-        let mut conditions = vec![format!("x.id IN ({})", question.marks(ids, CHECKED))];
+        let mut conditions = vec![format!("x.id IN ({})", question.marks(ids, count))];
         conditions.extend(read::conditions(&mut question, filter));
         let body = if query.is_some() {
             "p.body"

@@ -10,7 +10,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use metrics::Gauge;
 use uuid::Uuid;
@@ -52,6 +52,8 @@ pub(in crate::store) struct Indexer {
     behind: Gauge,
     stopping: Arc<AtomicBool>,
     database: Option<Box<dyn Database>>,
+    /// When there was last nothing to do for the segments.
+    tidy_at: Option<Instant>,
 }
 
 impl Indexer {
@@ -63,6 +65,7 @@ impl Indexer {
             behind,
             stopping,
             database: None,
+            tidy_at: None,
         }
     }
 
@@ -103,9 +106,17 @@ impl Indexer {
         let links: i64 = behind.iter().map(|position| position.head - position.n).sum();
         #[expect(clippy::cast_precision_loss, reason = "there are far fewer than 2^52 links")]
         self.behind.set(links as f64);
-        if behind.is_empty() && Chore::find(database, false)?.is_none() {
-            return Ok(false);
+        if behind.is_empty() {
+            // Only time brings chores then, or another gateway, which sees to its own.
+            if self.tidy_at.is_some_and(|at| at.elapsed() < MINUTE) {
+                return Ok(false);
+            }
+            if Chore::find(database, false)?.is_none() {
+                self.tidy_at = Some(Instant::now());
+                return Ok(false);
+            }
         }
+        self.tidy_at = None;
         let Some(lease) = Lease::take(database)? else {
             return Ok(false);
         };

@@ -1,13 +1,12 @@
 //! The documents of a segment that have a term, read as far as they are asked for.
+//!
+//! A list never reads by itself: it says what it wants, and `fetch` reads for many lists, of many segments, at once.
 
 use super::page::{self, key};
 use super::segment::Segment;
 use crate::store::StoreError;
 use crate::store::sql::{Batch, Database, Sort};
 
-/// Pages that are read at once, at first and at most.
-const FIRST_AHEAD: u64 = 2;
-const MOST_AHEAD: u64 = 16;
 /// Pages of the words with a beginning that are read; where there are more, most documents have one.
 const MOST_OPEN: usize = 8;
 
@@ -19,64 +18,81 @@ pub(super) struct List {
     /// The documents that were read last, in order.
     docs: Vec<u32>,
     at: usize,
-    /// The key of the last page that was read, if there may be more on the next.
-    more_after: Option<Vec<u8>>,
-    ahead: u64,
+    /// From which key on there may be more pages.
+    more: Option<Vec<u8>>,
+    /// The document from which on pages are wanted.
+    wanted: Option<u32>,
     /// How often what was read last had the answer.
-    answers: u64,
+    answers: usize,
 }
 
-const OPEN: Batch = Batch {
-    columns: &[("place", Sort::Int), ("segment", Sort::Int), ("key", Sort::Blob)],
-    body: "SELECT batch.place, p.first, p.body FROM batch CROSS JOIN search_page p
-        WHERE p.segment = batch.segment AND p.first = (SELECT q.first FROM search_page q
-            WHERE q.segment = batch.segment AND q.first <= batch.key ORDER BY q.first DESC LIMIT 1)",
-};
+/// What a list answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seek {
+    Found(u32),
+    /// There is none.
+    End,
+    /// Pages have to be fetched first.
+    Wanting,
+}
+
+/// Pages that are read for a list at once.
+struct Fetch {
+    /// Behind the page that has the document wanted, or would have it.
+    behind: usize,
+    batch: Batch,
+}
+
+macro_rules! fetch {
+    ($behind:literal) => {
+        Fetch {
+            behind: $behind,
+            batch: Batch {
+                columns: &[
+                    ("place", Sort::Int),
+                    ("segment", Sort::Int),
+                    ("low", Sort::Blob),
+                    ("key", Sort::Blob),
+                    ("high", Sort::Blob),
+                ],
+                body: concat!(
+                    "SELECT batch.place, p.first, p.body FROM batch CROSS JOIN search_page p
+                    WHERE p.segment = batch.segment AND p.first >= coalesce((SELECT q.first FROM search_page q
+                        WHERE q.segment = batch.segment AND q.first >= batch.low AND q.first <= batch.key
+                        ORDER BY q.first DESC LIMIT 1), batch.low)
+                    AND p.first < coalesce((SELECT q.first FROM search_page q
+                        WHERE q.segment = batch.segment AND q.first > batch.key AND q.first < batch.high
+                        ORDER BY q.first LIMIT 1 OFFSET ",
+                    $behind,
+                    "), batch.high) ORDER BY p.first"
+                ),
+            },
+        }
+    };
+}
+
+/// For who skips most of a list.
+static FEW: Fetch = fetch!(1);
+/// For who takes all of it.
+static MANY: Fetch = fetch!(8);
 
 impl List {
-    /// Opens a list of each segment and term, from a document on; all of them with one statement.
-    pub(super) fn open(
-        database: &mut dyn Database,
-        wanted: Vec<(i64, Vec<u8>, u32)>,
-    ) -> Result<Vec<List>, StoreError> {
-        let row = |(place, (segment, term, from)): (usize, &(i64, Vec<u8>, u32))| {
-            vec![
-                (place as u64).into(),
-                (*segment).into(),
-                key(term, Some(*from)).into(),
-            ]
-        };
-        let rows = database.batch(&OPEN, wanted.iter().enumerate().map(row).collect())?;
-        let list = |(segment, term, _)| List {
+    /// The list from a document on, of which nothing has been read.
+    pub(super) fn new(segment: i64, term: Vec<u8>, from: u32) -> List {
+        List {
             segment,
             term,
             docs: Vec::new(),
             at: 0,
-            more_after: None,
-            ahead: FIRST_AHEAD,
+            more: Some(Vec::new()),
+            wanted: Some(from),
             answers: 0,
-        };
-        let mut lists: Vec<List> = wanted.into_iter().map(list).collect();
-        for row in rows {
-            let mut row = row.read();
-            let (place, first, body) = (row.int()?, row.blob()?, row.blob()?);
-            let place = usize::try_from(place).map_err(|_| StoreError::Unreadable)?;
-            let list = lists.get_mut(place).ok_or(StoreError::Unreadable)?;
-            list.add(first, &body)?;
         }
-        Ok(lists)
-    }
-
-    fn add(&mut self, first: Vec<u8>, body: &[u8]) -> Result<(), StoreError> {
-        let (entries, goes_on) = page::read(body, |term| term == self.term)?;
-        self.docs.extend(entries.into_iter().flat_map(|entry| entry.docs));
-        self.more_after = goes_on.then_some(first);
-        Ok(())
     }
 
     /// How many there are, if that is known already.
     pub(super) fn count(&self) -> usize {
-        if self.more_after.is_some() {
+        if self.more.is_some() {
             usize::MAX
         } else {
             self.docs.len()
@@ -84,71 +100,92 @@ impl List {
     }
 
     /// The first document from `doc` on. What is asked for never goes back.
-    pub(super) fn seek(&mut self, database: &mut dyn Database, doc: u32) -> Result<Option<u32>, StoreError> {
-        loop {
-            let rest = self.docs.get(self.at..).unwrap_or_default();
-            // Mostly it is one of the next few.
-            let near = rest.iter().take(8).position(|found| *found >= doc);
-            self.at += near.unwrap_or_else(|| rest.partition_point(|found| *found < doc));
-            if let Some(found) = self.docs.get(self.at) {
-                self.answers += 1;
-                return Ok(Some(*found));
-            }
-            let Some(after) = self.more_after.take() else {
-                return Ok(None);
-            };
-            self.read_on(database, &after, doc)?;
+    pub(super) fn seek(&mut self, doc: u32) -> Seek {
+        let rest = self.docs.get(self.at..).unwrap_or_default();
+        // Mostly it is one of the next few.
+        let near = rest.iter().take(8).position(|found| *found >= doc);
+        self.at += near.unwrap_or_else(|| rest.partition_point(|found| *found < doc));
+        if let Some(found) = self.docs.get(self.at) {
+            self.answers += 1;
+            return Seek::Found(*found);
+        }
+        if self.more.is_none() {
+            return Seek::End;
+        }
+        self.wanted = Some(doc);
+        Seek::Wanting
+    }
+
+    /// Wants what follows if nothing from `doc` on is at hand.
+    pub(super) fn read_ahead(&mut self, doc: u32) {
+        if self.more.is_some() && self.docs.last().is_none_or(|last| *last < doc) {
+            self.wanted = Some(doc);
         }
     }
 
-    /// Reads the page that has `doc`, or would have it, and some after it.
-    fn read_on(&mut self, database: &mut dyn Database, after: &[u8], doc: u32) -> Result<(), StoreError> {
-        // Who takes all of a list reads far ahead; who skips most of it does not.
-        self.ahead = if self.answers >= self.ahead * 4 {
-            MOST_AHEAD.min(self.ahead * 2)
-        } else {
-            self.ahead.div_ceil(2)
-        };
-        self.answers = 0;
-        let wanted = key(&self.term, Some(doc));
+    fn take(&mut self, (first, body): (Vec<u8>, &[u8])) -> Result<(), StoreError> {
+        let (entries, goes_on) = page::read(body, |term| term == self.term)?;
+        self.docs.extend(entries.into_iter().flat_map(|entry| entry.docs));
         // The next key that there can be.
-        let from = [after, &[0]].concat();
-        let mut end = self.term.clone();
-        end.push(1);
-        let sql = "SELECT first, body FROM search_page WHERE segment = ?1 AND first < ?3
-            AND first >= coalesce((SELECT q.first FROM search_page q
-                WHERE q.segment = ?1 AND q.first >= ?2 AND q.first <= ?4 ORDER BY q.first DESC LIMIT 1), ?2)
-            ORDER BY first LIMIT ?5";
-        let values = [
-            self.segment.into(),
-            from.into(),
-            end.into(),
-            wanted.into(),
-            self.ahead.into(),
-        ];
-        let pages = database.query(sql, &values)?;
-        let is_end = (pages.len() as u64) < self.ahead;
-        (self.docs, self.at) = (Vec::new(), 0);
-        for page in pages {
-            let mut page = page.read();
-            let (first, body) = (page.blob()?, page.blob()?);
-            self.add(first, &body)?;
-        }
-        if is_end {
-            self.more_after = None;
-        }
+        self.more = goes_on.then(|| [&first, &[0][..]].concat());
         Ok(())
     }
 
     /// All documents of the list.
     pub(super) fn all(mut self, database: &mut dyn Database) -> Result<Vec<u32>, StoreError> {
-        let mut docs = std::mem::take(&mut self.docs);
-        while let Some(after) = self.more_after.take() {
-            self.answers = u64::MAX;
-            self.read_on(database, &after, 0)?;
+        let mut docs = Vec::new();
+        while self.wanted.is_some() {
+            self.answers = usize::MAX;
+            fetch(database, vec![&mut self])?;
             docs.append(&mut self.docs);
+            self.wanted = docs.last().copied().filter(|_| self.more.is_some());
         }
         Ok(docs)
+    }
+}
+
+/// Reads what is wanted of some lists, with two statements at most. The others stay as they are.
+pub(super) fn fetch(database: &mut dyn Database, lists: Vec<&mut List>) -> Result<(), StoreError> {
+    let wanting = lists.into_iter().filter(|list| list.wanted.is_some());
+    let is_taken_whole = |list: &&mut List| list.answers >= 16 && list.answers >= list.docs.len() / 4;
+    let (many, few): (Vec<_>, Vec<_>) = wanting.partition(is_taken_whole);
+    FEW.run(database, few)?;
+    MANY.run(database, many)
+}
+
+impl Fetch {
+    fn run(&'static self, database: &mut dyn Database, mut lists: Vec<&mut List>) -> Result<(), StoreError> {
+        let mut keys = Vec::with_capacity(lists.len());
+        let mut rows = Vec::with_capacity(lists.len());
+        for (place, list) in lists.iter_mut().enumerate() {
+            let key = key(&list.term, list.wanted.take());
+            let low = list.more.take().unwrap_or_default();
+            let high = [list.term.as_slice(), &[1]].concat();
+            rows.push(vec![
+                (place as u64).into(),
+                list.segment.into(),
+                low.into(),
+                key.clone().into(),
+                high.into(),
+            ]);
+            (list.docs, list.at, list.answers) = (Vec::new(), 0, 0);
+            keys.push((key, 0));
+        }
+        for row in database.batch(&self.batch, rows)? {
+            let mut row = row.read();
+            let place = usize::try_from(row.int()?).map_err(|_| StoreError::Unreadable)?;
+            let (first, body) = (row.blob()?, row.blob()?);
+            let (Some(list), Some((key, behind))) = (lists.get_mut(place), keys.get_mut(place)) else {
+                return Err(StoreError::Unreadable);
+            };
+            *behind += usize::from(first > *key);
+            list.take((first, &body))?;
+        }
+        for (list, (_, behind)) in lists.iter_mut().zip(keys) {
+            // As many as were asked for: there may be more.
+            list.more = list.more.take().filter(|_| behind == self.behind);
+        }
+        Ok(())
     }
 }
 

@@ -3,7 +3,7 @@
 //! Nothing else has a meaning: operators do not exist, so there are none to inject. What a question finds is
 //! defined by `Query::fits` alone; the index only makes it fast.
 
-use super::words::{words, words_and_parts};
+use super::words::{Place, Word, words, words_and_parts};
 
 /// Longest question, in characters.
 const LONGEST_QUERY: usize = 1_000;
@@ -19,10 +19,19 @@ pub struct Query {
 /// Words in a row, mostly one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Term {
-    /// Folded. Never empty.
-    pub(super) words: Vec<String>,
+    /// Never empty.
+    pub(super) words: Vec<Wanted>,
     /// Whether the last word may go on.
     pub(super) is_open: bool,
+}
+
+/// A word of a term.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Wanted {
+    /// Folded.
+    pub(super) text: String,
+    /// Whether no white space may be between it and the word before.
+    pub(super) is_joined: bool,
 }
 
 /// Why a question cannot be asked.
@@ -42,7 +51,7 @@ pub enum QueryError {
 
 impl Query {
     /// Reads a question: words, of which all are required; `"words in a row"`; `begin*`. A name of several words,
-    /// such as `src/main.rs`, is words in a row.
+    /// such as `src/main.rs`, is words in a row with no white space between them.
     ///
     /// # Errors
     /// It is empty or too long.
@@ -85,9 +94,9 @@ impl Query {
     /// Whether a prompt is one of those looked for.
     pub(in crate::store) fn fits(&self, text: &str) -> bool {
         let mut terms: Vec<Seen<'_>> = self.terms.iter().map(Seen::new).collect();
-        words_and_parts(text, |word, is_part| {
+        words_and_parts(text, |word| {
             for seen in &mut terms {
-                seen.see(word, is_part);
+                seen.see(word);
             }
         });
         terms.iter().all(|seen| seen.is_found)
@@ -97,7 +106,12 @@ impl Query {
 impl Term {
     fn of(text: &str, is_open: bool) -> Option<Term> {
         let mut found = Vec::new();
-        words(text, |word| found.push(word.to_owned()));
+        words(text, |word| {
+            found.push(Wanted {
+                text: word.text.to_owned(),
+                is_joined: word.place == Place::Joined,
+            });
+        });
         (!found.is_empty()).then_some(Term {
             words: found,
             is_open,
@@ -105,14 +119,15 @@ impl Term {
     }
 
     /// Whether `word` can be the one at this place.
-    fn has_at(&self, place: usize, word: &str) -> bool {
+    fn has_at(&self, place: usize, word: Word<'_>) -> bool {
         let is_open = self.is_open && place + 1 == self.words.len();
         self.words.get(place).is_some_and(|wanted| {
-            if is_open {
-                word.starts_with(wanted)
+            let fits = if is_open {
+                word.text.starts_with(&wanted.text)
             } else {
-                word == wanted
-            }
+                word.text == wanted.text
+            };
+            fits && (!wanted.is_joined || word.place == Place::Joined)
         })
     }
 }
@@ -134,14 +149,14 @@ impl<'q> Seen<'q> {
         }
     }
 
-    fn see(&mut self, word: &str, is_part: bool) {
+    fn see(&mut self, word: Word<'_>) {
         if self.is_found {
             return;
         }
         let all = self.term.words.len();
         if all == 1 {
             self.is_found = self.term.has_at(0, word);
-        } else if !is_part {
+        } else if word.place != Place::Within {
             self.begun.retain_mut(|seen| {
                 *seen += 1;
                 self.term.has_at(*seen - 1, word)
@@ -170,6 +185,11 @@ mod tests {
             ("\"parse error", "a parse error", true),
             ("src/main.rs", "open src/main.rs now", true),
             ("src/main.rs", "main src rs", false),
+            ("src/main.rs", "src main rs", false),
+            ("src/main.rs", "my.src::main(rs)", true),
+            ("\"src main rs\"", "src/main.rs", true),
+            ("\"in src/main.rs\"", "in src/main.rs", true),
+            ("\"in src/main.rs\"", "in src main.rs", false),
             ("read_fi*", "read_file", true),
             ("username", "let userName = 1", true),
             ("name", "let userName = 1", true),
@@ -178,8 +198,8 @@ mod tests {
             ("文置", "配置文件", false),
             ("a OR b", "a b", false),
             ("NEAR(a b)", "a b", false),
-            ("NEAR(a b)", "near a b", true),
-            ("x:y* -z", "x yz z", true),
+            ("NEAR(a b)", "b near(a", true),
+            ("x:y* -z", "x.yz z", true),
         ] {
             assert_eq!(Query::parse(query).unwrap().fits(text), want, "{query} in {text}");
         }

@@ -1,7 +1,8 @@
 //! Finding ids by the index, the newest first, without looking at more than the page needs.
 //!
 //! In each segment the lists of all that is required are walked side by side, each skipping to where the others are.
-//! Segments are opened from the newest on, a few at a time; an id is given away when no segment can still come
+//! Segments are opened from the newest on, a few at a time, and walked until all of them need more pages, which are
+//! read at once: a search takes a few statements, however many words it has and segments there are. An id is given away when no segment can still come
 //! with a newer one. What comes out fits as far as the index knows: outcomes and erasures may have changed since, and
 //! words in a row are not looked at, so `find` has the last word.
 
@@ -9,7 +10,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use uuid::Uuid;
 
-use super::list::{self, List};
+use super::list::{self, List, Seek};
 use super::segment::{self, CHUNK, Segment};
 use crate::store::StoreError;
 use crate::store::sql::{Batch, Database, Sort};
@@ -119,13 +120,12 @@ impl Search {
             matches!(source.state, State::Closed) || newest.is_none_or(|newest| source.bound > newest)
         });
         open(database, &self.plan, &mut chosen)?;
+        walk(database, &mut chosen, want.min(MOST_TAKEN))?;
         let mut taken = Vec::new();
         for (place, source) in chosen.iter_mut().enumerate() {
-            let State::Open(walk) = &mut source.state else {
-                continue;
-            };
-            let docs = walk.take(database, want.min(MOST_TAKEN))?;
-            taken.extend(docs.into_iter().map(|doc| (place, doc)));
+            if let State::Open(walk) = &mut source.state {
+                taken.extend(walk.taken.drain(..).map(|doc| (place, doc)));
+            }
         }
         let ids = ids(database, &chosen, &taken)?;
         for ((place, _), id) in taken.into_iter().zip(ids) {
@@ -147,42 +147,59 @@ impl Search {
 
 /// Opens the closed ones among these segments.
 fn open(database: &mut dyn Database, plan: &Plan, sources: &mut [&mut Source]) -> Result<(), StoreError> {
-    let mut wanted = Vec::new();
-    let mut ranges = Vec::new();
-    for source in sources.iter() {
-        let range = match source.state {
-            State::Closed => Some(range(database, plan, source)?),
-            _ => None,
-        };
-        if let Some((from, _)) = range {
-            let terms = plan.words.iter().chain(plan.traits.iter().flatten());
-            wanted.extend(terms.map(|term| (source.segment.id, term.clone(), from)));
+    let mut opened = Vec::new();
+    for source in sources.iter_mut() {
+        if matches!(source.state, State::Closed) {
+            let range = range(database, plan, source)?;
+            source.state = State::Open(Walk::new(plan, source.segment.id, range));
+            opened.push(source);
         }
-        ranges.push(range);
     }
-    let mut lists = List::open(database, wanted)?.into_iter();
-    for (source, range) in sources.iter_mut().zip(ranges) {
-        let Some((from, end)) = range else { continue };
-        let mut sides: Vec<Side> = lists.by_ref().take(plan.words.len()).map(Side::One).collect();
-        for group in &plan.traits {
-            sides.push(Side::Any(lists.by_ref().take(group.len()).collect()));
+    list::fetch(
+        database,
+        opened.iter_mut().flat_map(|source| source.lists()).collect(),
+    )?;
+    for source in opened {
+        let State::Open(walk) = &mut source.state else {
+            continue;
+        };
+        walk.sides.sort_by_key(Side::count);
+        walk.is_over |= walk.sides.first().is_some_and(|side| side.count() == 0);
+        for beginning in plan.beginnings.iter().filter(|_| !walk.is_over) {
+            let docs = list::with_beginning(database, &source.segment, beginning)?;
+            walk.sides.extend(docs.map(|docs| Side::Gathered(docs, 0)));
         }
-        sides.sort_by_key(Side::count);
-        let is_empty = sides.first().is_some_and(|side| side.count() == 0);
-        if !is_empty {
-            for beginning in &plan.beginnings {
-                let docs = list::with_beginning(database, &source.segment, beginning)?;
-                sides.extend(docs.map(|docs| Side::Gathered(docs, 0)));
-            }
-        }
-        source.state = State::Open(Walk {
-            sides,
-            doc: from,
-            end,
-            is_over: is_empty,
-        });
     }
     Ok(())
+}
+
+/// Goes on in all of these segments until each has `most` documents or no more.
+fn walk(database: &mut dyn Database, sources: &mut [&mut Source], most: usize) -> Result<(), StoreError> {
+    loop {
+        let mut wanting = Vec::new();
+        for source in sources.iter_mut() {
+            if let State::Open(walk) = &mut source.state
+                && !walk.go_on(most)
+            {
+                wanting.extend(source.lists());
+            }
+        }
+        if wanting.is_empty() {
+            return Ok(());
+        }
+        list::fetch(database, wanting)?;
+    }
+}
+
+impl Source {
+    fn lists(&mut self) -> impl Iterator<Item = &mut List> {
+        let walk = match &mut self.state {
+            State::Open(walk) => Some(walk),
+            State::Closed | State::Done => None,
+        };
+        walk.into_iter()
+            .flat_map(|walk| walk.sides.iter_mut().flat_map(Side::lists))
+    }
 }
 
 /// The documents of a segment among which are all that can fit.
@@ -262,42 +279,66 @@ struct Walk {
     doc: u32,
     end: u32,
     is_over: bool,
+    /// The documents that were found and not fetched from here.
+    taken: Vec<u32>,
 }
 
 impl Walk {
-    /// The next documents, at most `most`.
-    fn take(&mut self, database: &mut dyn Database, most: usize) -> Result<Vec<u32>, StoreError> {
-        let mut taken = Vec::new();
-        while !self.is_over && taken.len() < most {
-            match self.next(database)? {
-                Some(doc) => {
-                    taken.push(doc);
-                    self.doc = doc + 1;
-                }
-                None => self.is_over = true,
-            }
+    fn new(plan: &Plan, segment: i64, (from, end): (u32, u32)) -> Walk {
+        let list = |term: &Vec<u8>| List::new(segment, term.clone(), from);
+        let words = plan.words.iter().map(|word| Side::One(list(word)));
+        let traits = plan.traits.iter();
+        let traits = traits.map(|group| Side::Any(group.iter().map(list).collect()));
+        let is_over = from >= end;
+        Walk {
+            sides: if is_over {
+                Vec::new()
+            } else {
+                words.chain(traits).collect()
+            },
+            doc: from,
+            end,
+            is_over,
+            taken: Vec::new(),
         }
-        Ok(taken)
     }
 
-    fn next(&mut self, database: &mut dyn Database) -> Result<Option<u32>, StoreError> {
-        let mut doc = self.doc;
-        loop {
-            if doc >= self.end {
-                return Ok(None);
-            }
-            let asked = doc;
-            for side in &mut self.sides {
-                match side.seek(database, doc)? {
-                    Some(found) => doc = found,
-                    None => return Ok(None),
+    /// Takes documents up to `most`; false if pages are wanted first.
+    fn go_on(&mut self, most: usize) -> bool {
+        while !self.is_over && self.taken.len() < most {
+            match self.next() {
+                Seek::Found(doc) => {
+                    self.taken.push(doc);
+                    self.doc = doc + 1;
                 }
-                if doc > asked {
+                Seek::End => self.is_over = true,
+                Seek::Wanting => {
+                    let lists = self.sides.iter_mut().flat_map(Side::lists);
+                    lists.for_each(|list| list.read_ahead(self.doc));
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    fn next(&mut self) -> Seek {
+        loop {
+            if self.doc >= self.end {
+                return Seek::End;
+            }
+            let asked = self.doc;
+            for side in &mut self.sides {
+                match side.seek(asked) {
+                    Seek::Found(found) => self.doc = found,
+                    other => return other,
+                }
+                if self.doc > asked {
                     break;
                 }
             }
-            if doc == asked {
-                return Ok(Some(doc));
+            if self.doc == asked {
+                return Seek::Found(asked);
             }
         }
     }
@@ -324,24 +365,34 @@ impl Side {
         }
     }
 
-    fn seek(&mut self, database: &mut dyn Database, doc: u32) -> Result<Option<u32>, StoreError> {
+    fn lists(&mut self) -> &mut [List] {
         match self {
-            Side::One(list) => list.seek(database, doc),
+            Side::One(list) => std::slice::from_mut(list),
+            Side::Any(lists) => lists,
+            Side::Gathered(..) => &mut [],
+        }
+    }
+
+    fn seek(&mut self, doc: u32) -> Seek {
+        match self {
+            Side::One(list) => list.seek(doc),
             Side::Any(lists) => {
-                let mut first: Option<u32> = None;
+                let mut first = Seek::End;
                 for list in lists {
-                    if let Some(found) = list.seek(database, doc)? {
-                        first = Some(first.map_or(found, |first| first.min(found)));
-                    }
+                    first = match (first, list.seek(doc)) {
+                        (Seek::Wanting, _) | (_, Seek::Wanting) => Seek::Wanting,
+                        (Seek::Found(a), Seek::Found(b)) => Seek::Found(a.min(b)),
+                        (Seek::End, other) | (other, Seek::End) => other,
+                    };
                 }
-                Ok(first)
+                first
             }
             Side::Gathered(docs, at) => {
                 *at += docs
                     .get(*at..)
                     .unwrap_or_default()
                     .partition_point(|found| *found < doc);
-                Ok(docs.get(*at).copied())
+                docs.get(*at).map_or(Seek::End, |found| Seek::Found(*found))
             }
         }
     }
@@ -353,6 +404,5 @@ pub(super) fn docs_of(
     segment: &Segment,
     term: Vec<u8>,
 ) -> Result<Vec<u32>, StoreError> {
-    let mut lists = List::open(database, vec![(segment.id, term, 0)])?;
-    lists.pop().map_or(Ok(Vec::new()), |list| list.all(database))
+    List::new(segment.id, term, 0).all(database)
 }

@@ -13,42 +13,68 @@ use unicode_segmentation::UnicodeSegmentation as _;
 /// Longest word in bytes; longer ones are known by their beginning.
 pub(super) const LONGEST: usize = 64;
 
-/// Gives every word of `text`, folded, in the order of the text.
-pub(super) fn words(text: &str, mut take: impl FnMut(&str)) {
-    let mut folded = String::new();
-    each(text, |word| {
-        fold(word, &mut folded);
-        if !folded.is_empty() {
-            take(&folded);
-        }
-    });
+/// A word, folded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Word<'w> {
+    pub(super) text: &'w str,
+    pub(super) place: Place,
 }
 
-/// Gives every word of `text`, folded, in the order of the text, and after a `camelCase` word its parts, which are
-/// told by `true`.
-pub(super) fn words_and_parts(text: &str, mut take: impl FnMut(&str, bool)) {
+/// Where a word stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// First after white space.
+    Apart,
+    /// After another word, with no white space between them.
+    Joined,
+    /// Within the `camelCase` word before it.
+    Within,
+}
+
+/// Gives every word of `text` in the order of the text.
+pub(super) fn words(text: &str, mut take: impl FnMut(Word<'_>)) {
     let mut folded = String::new();
-    each(text, |word| {
-        fold(word, &mut folded);
-        if folded.is_empty() {
-            return;
-        }
-        take(&folded, false);
+    each(text, &mut folded, |word, _| take(word));
+}
+
+/// Gives every word of `text` in the order of the text, and after a `camelCase` word its parts.
+pub(super) fn words_and_parts(text: &str, mut take: impl FnMut(Word<'_>)) {
+    let (mut folded, mut folded_part) = (String::new(), String::new());
+    each(text, &mut folded, |word, written| {
+        take(word);
         let may_begin_a_part = |byte: u8| byte.is_ascii_uppercase() || !byte.is_ascii();
         // What is longer is no name but data.
-        if word.len() <= LONGEST && word.bytes().skip(1).any(may_begin_a_part) {
-            parts(word, |part| {
-                fold(part, &mut folded);
-                if !folded.is_empty() {
-                    take(&folded, true);
+        if written.len() <= LONGEST && written.bytes().skip(1).any(may_begin_a_part) {
+            parts(written, |part| {
+                fold(part, &mut folded_part);
+                if !folded_part.is_empty() {
+                    take(Word {
+                        text: &folded_part,
+                        place: Place::Within,
+                    });
                 }
             });
         }
     });
 }
 
-fn each(text: &str, mut take: impl FnMut(&str)) {
-    let pieces = text.split(|c: char| c.is_ascii() && !c.is_ascii_alphanumeric());
+/// Gives every word, folded and as it is written.
+fn each(text: &str, folded: &mut String, mut take: impl FnMut(Word<'_>, &str)) {
+    for name in text.split_whitespace() {
+        let mut place = Place::Apart;
+        each_of(name, |written| {
+            fold(written, folded);
+            if !folded.is_empty() {
+                take(Word { text: folded, place }, written);
+                place = Place::Joined;
+            }
+        });
+    }
+}
+
+/// The words of a text without white space.
+fn each_of(name: &str, mut take: impl FnMut(&str)) {
+    let pieces = name.split(|c: char| c.is_ascii() && !c.is_ascii_alphanumeric());
     for piece in pieces.filter(|piece| !piece.is_empty()) {
         if piece.is_ascii() {
             take(piece);
@@ -112,7 +138,7 @@ mod tests {
 
     fn whole(text: &str) -> Vec<String> {
         let mut found = Vec::new();
-        words(text, |word| found.push(word.to_owned()));
+        words(text, |word| found.push(word.text.to_owned()));
         found
     }
 
@@ -139,6 +165,24 @@ mod tests {
     }
 
     #[test]
+    fn white_space_tells_names_apart() {
+        for (text, want) in [
+            ("src/main.rs  and", "src+main+rs and"),
+            ("- (a) b.\nc", "a b c"),
+            ("配置\u{3000}文件", "配+置 文+件"),
+            ("userName=x", "username(user)(name)+x"),
+        ] {
+            let mut found = String::new();
+            words_and_parts(text, |word| match word.place {
+                Place::Apart => found.push_str(&format!(" {}", word.text)),
+                Place::Joined => found.push_str(&format!("+{}", word.text)),
+                Place::Within => found.push_str(&format!("({})", word.text)),
+            });
+            assert_eq!(found.trim_start(), want, "{text}");
+        }
+    }
+
+    #[test]
     fn parts_of_names_are_words_too() {
         for (text, want) in [
             ("userName", "username user name"),
@@ -148,7 +192,7 @@ mod tests {
             ("aB", "ab a b"),
         ] {
             let mut found = Vec::new();
-            words_and_parts(text, |word, _| found.push(word.to_owned()));
+            words_and_parts(text, |word| found.push(word.text.to_owned()));
             assert_eq!(found.join(" "), want, "{text}");
         }
     }
