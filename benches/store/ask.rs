@@ -133,6 +133,10 @@ impl Asker<'_> {
             ("search a frequent name of two words", self.maker.name(20, 60)),
             ("search a name of two words", self.maker.name(700, 1_400)),
             ("search a rare name of two words", self.maker.name(9_000, 11_000)),
+            (
+                "search two words in a row",
+                format!("\"{} {}\"", self.maker.word(200), self.maker.word(400)),
+            ),
             ("search a beginning", format!("{}*", self.maker.word(5_000))),
         ] {
             let find = async |_| {

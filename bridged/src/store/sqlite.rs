@@ -67,6 +67,9 @@ impl Sqlite {
     pub(super) fn tune_for_writing(&self) -> Result<(), StoreError> {
         self.connection
             .pragma_update(None, "wal_autocheckpoint", 16_000)?;
+        // A log that a slow disk has let grow becomes small again.
+        self.connection
+            .pragma_update(None, "journal_size_limit", 256 << 20)?;
         // The writer's tables are wider than the default 2 MiB.
         self.connection.pragma_update(None, "cache_size", -64_000)?;
         Ok(())

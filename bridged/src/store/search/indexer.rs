@@ -16,7 +16,7 @@ use metrics::Gauge;
 use uuid::Uuid;
 
 use super::lease::Lease;
-use super::rewrite::Work;
+use super::rewrite::{Traffic, Work};
 use super::segment::{self, Found, Segment, Trait};
 use super::walk;
 use crate::config::Durability;
@@ -54,6 +54,7 @@ pub(in crate::store) struct Indexer {
     database: Option<Box<dyn Database>>,
     /// When there was last nothing to do for the segments.
     tidy_at: Option<Instant>,
+    traffic: Traffic,
 }
 
 impl Indexer {
@@ -66,6 +67,7 @@ impl Indexer {
             stopping,
             database: None,
             tidy_at: None,
+            traffic: Traffic::default(),
         }
     }
 
@@ -123,7 +125,7 @@ impl Indexer {
         let mut work = Work {
             database,
             lease: &lease,
-            is_patient: true,
+            traffic: Some(&mut self.traffic),
             stopping: &self.stopping,
         };
         let outcome = work
@@ -351,7 +353,7 @@ fn alone(
     let outcome = work(&mut Work {
         database,
         lease: &lease,
-        is_patient: false,
+        traffic: None,
         stopping: &AtomicBool::new(false),
     });
     let ended = lease.end(database);

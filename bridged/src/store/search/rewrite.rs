@@ -13,21 +13,43 @@ use super::lease::Lease;
 use super::page::{self, Entry, Packer, Page};
 use super::segment::{self, Doc, Frame, Segment, State};
 use crate::store::StoreError;
-use crate::store::sql::Database;
+use crate::store::sql::{Database, Row};
 
 /// Pages that are read or written at once.
 pub(super) const STEP: usize = 64;
 /// Rows that are deleted at once.
 const DELETED: i64 = 256;
+/// Nothing is written if nothing was for so long.
+const QUIET: Duration = Duration::from_secs(3);
 /// Longest pause between two transactions.
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+
+/// Whether records are being written.
+#[derive(Debug, Default)]
+pub(super) struct Traffic {
+    /// Links of all chains.
+    links: i64,
+    moved_at: Option<Instant>,
+}
+
+impl Traffic {
+    fn is_moving(&mut self, database: &mut dyn Database) -> Result<bool, StoreError> {
+        let sql = "SELECT CAST(coalesce(sum(head_n), 0) AS BIGINT) FROM instance";
+        let links = database.query(sql, &[])?.pop().map_or(Ok(0), Row::int)?;
+        if links != self.links {
+            (self.links, self.moved_at) = (links, Some(Instant::now()));
+        }
+        Ok(self.moved_at.is_some_and(|at| at.elapsed() < QUIET))
+    }
+}
 
 /// Changes to the index, in transactions so short that the writer of records does not notice them.
 pub(super) struct Work<'a> {
     pub(super) database: &'a mut dyn Database,
     pub(super) lease: &'a Lease,
-    /// Whether to leave the database to others for twice the time of each transaction.
-    pub(super) is_patient: bool,
+    /// Where it is known, the database is left to others for twice the time of each transaction while records are
+    /// written.
+    pub(super) traffic: Option<&'a mut Traffic>,
     pub(super) stopping: &'a AtomicBool,
 }
 
@@ -42,8 +64,11 @@ impl Work<'_> {
         }
         let began = Instant::now();
         let done = self.lease.transaction(self.database, work)?;
-        if self.is_patient {
-            std::thread::sleep(LONGEST_PAUSE.min(began.elapsed() * 2));
+        let taken = began.elapsed();
+        if let Some(traffic) = &mut self.traffic
+            && traffic.is_moving(self.database)?
+        {
+            std::thread::sleep(LONGEST_PAUSE.min(taken * 2));
         }
         Ok(done)
     }
