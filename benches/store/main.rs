@@ -40,6 +40,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// Interceptions after which is seen whether the store keeps up.
+const PACE: u64 = 4_096;
+
 fn main() {
     let (options, only): (Vec<String>, Vec<String>) = std::env::args()
         .skip(1)
@@ -114,7 +117,7 @@ async fn run(rows: u64, only: Vec<String>) {
     .unwrap();
     let mut maker = Maker::new(rows, had.min(rows));
     if had < rows {
-        write(&queue, &mut maker, rows - had).await;
+        write(&queue, &mut maker, &metrics, rows - had).await;
         size(&store, file.as_deref(), rows).await;
         commits(&queue, &mut maker).await;
         index(&metrics, rows).await;
@@ -150,9 +153,12 @@ async fn ended(store: &Store) -> u64 {
     u64::try_from(sum).unwrap()
 }
 
-async fn write(queue: &mpsc::Sender<Job>, maker: &mut Maker, rows: u64) {
+async fn write(queue: &mpsc::Sender<Job>, maker: &mut Maker, metrics: &Metrics, rows: u64) {
     let began = Instant::now();
-    for _ in 0..rows {
+    for row in 0..rows {
+        if row % PACE == 0 {
+            stored(metrics).await;
+        }
         let (started, ended) = maker.next();
         for event in [Event::Start(Box::new(started)), Event::End(Box::new(ended))] {
             queue
@@ -166,8 +172,23 @@ async fn write(queue: &mpsc::Sender<Job>, maker: &mut Maker, rows: u64) {
         }
     }
     commit(queue, maker).await;
+    stored(metrics).await;
     let seconds = began.elapsed().as_secs_f64();
     println!("written        {:>10.0} interceptions/s", rows as f64 / seconds);
+}
+
+/// Waits until nothing is in the spool, where records go when the store is slow for a moment.
+async fn stored(metrics: &Metrics) {
+    while gauge(metrics, "causeway_spool_bytes") > 0.0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn gauge(metrics: &Metrics, name: &str) -> f64 {
+    let text = metrics.render();
+    let mut lines = text.lines();
+    let number = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    number.map_or(0.0, |number| number.parse().unwrap())
 }
 
 /// Writes one start and waits until it is committed.
@@ -209,12 +230,9 @@ async fn commits(queue: &mpsc::Sender<Job>, maker: &mut Maker) {
 /// Waits until the search index has everything.
 async fn index(metrics: &Metrics, rows: u64) {
     let began = Instant::now();
-    let behind = || {
-        let text = metrics.render();
-        let mut lines = text.lines();
-        let line = lines.find_map(|line| line.strip_prefix("causeway_records_unindexed "));
-        line.map_or(1.0, |number| number.parse::<f64>().unwrap())
-    };
+    let behind = || gauge(metrics, "causeway_records_unindexed");
+    // The first look.
+    tokio::time::sleep(Duration::from_secs(2)).await;
     let at_first = behind();
     while behind() > 0.0 {
         tokio::time::sleep(Duration::from_millis(100)).await;
