@@ -244,7 +244,7 @@ fn looked_up(term: &Term) -> Vec<Vec<u8>> {
     for (place, word) in words.iter().enumerate() {
         let next = words.get(place + 1).filter(|next| next.is_joined);
         match next {
-            Some(next) => wanted.push(segment::pair(&word.text, &next.text)),
+            Some(next) => wanted.push(segment::pair(&word.text, &next.text).to_vec()),
             None if place > 0 && word.is_joined => {}
             None => wanted.push(word.text.as_bytes().to_vec()),
         }

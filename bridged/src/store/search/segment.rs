@@ -4,11 +4,10 @@
 //! has pages of terms (`page`) and the ids of its documents in chunks. Its guide says of each chunk where it begins
 //! and from when its documents are. Segments may overlap: a record that comes late is in a later segment.
 
-use std::collections::HashMap;
-
 use uuid::Uuid;
 
-use super::page::{Packer, Page};
+use super::page::Page;
+use super::terms::Terms;
 use super::words::{Place, words_and_parts};
 use crate::store::StoreError;
 use crate::store::sql::{Change, Database, Row, Sort};
@@ -269,7 +268,7 @@ impl Trait {
 
 /// The term of two words that follow each other with no white space between them, so that names of frequent words are
 /// found without reading every prompt that has these. It is a hash of 21 bits: what has it most likely has the words.
-pub(super) fn pair(first: &str, second: &str) -> Vec<u8> {
+pub(super) fn pair(first: &str, second: &str) -> [u8; 4] {
     // FNV-1a, which is the same everywhere and in every release; no word has a zero.
     let mut hash = 0x811c_9dc5_u32;
     for byte in first.bytes().chain([0]).chain(second.bytes()) {
@@ -277,7 +276,7 @@ pub(super) fn pair(first: &str, second: &str) -> Vec<u8> {
     }
     hash ^= hash >> 21;
     let seven = |shift: u32| (hash >> shift & 0x7f) as u8 | 0x80;
-    vec![2, seven(14), seven(7), seven(0)]
+    [2, seven(14), seven(7), seven(0)]
 }
 
 /// An interception that is to be found.
@@ -293,22 +292,17 @@ pub(super) struct Found {
 pub(super) fn build(mut found: Vec<Found>) -> (Frame, Vec<Page>) {
     found.sort_unstable_by_key(|found| std::cmp::Reverse(found.id));
     found.dedup_by_key(|found| found.id);
-    let mut terms: HashMap<Vec<u8>, Vec<u32>> = HashMap::new();
+    let mut terms = Terms::default();
     let mut docs = Vec::with_capacity(found.len());
+    let mut before = String::new();
     for (number, found) in (0_u32..).zip(found) {
-        let mut add = |term: &[u8]| match terms.get_mut(term) {
-            Some(list) if list.last() == Some(&number) => {}
-            Some(list) => list.push(number),
-            None => drop(terms.insert(term.to_vec(), vec![number])),
-        };
         for (kind, value) in &found.traits {
-            add(&kind.term(*value));
+            terms.add(&kind.term(*value), number);
         }
-        let mut before = String::new();
         words_and_parts(&found.text, |word| {
-            add(word.text.as_bytes());
+            terms.add(word.text.as_bytes(), number);
             if word.place == Place::Joined {
-                add(&pair(&before, word.text));
+                terms.add(&pair(&before, word.text), number);
             }
             if word.place != Place::Within {
                 before.clear();
@@ -321,12 +315,5 @@ pub(super) fn build(mut found: Vec<Found>) -> (Frame, Vec<Page>) {
             latest: found.started_at,
         });
     }
-    let mut terms: Vec<_> = terms.into_iter().collect();
-    terms.sort_unstable();
-    let mut packer = Packer::default();
-    for (term, list) in &terms {
-        packer.add(term, list);
-    }
-    packer.close();
-    (Frame::new(&docs), packer.full)
+    (Frame::new(&docs), terms.pages())
 }
