@@ -1,7 +1,7 @@
 //! `causeway sessions` and `causeway show`: records on the terminal, read straight from the store.
 
 use bridged::config::StoreLocation;
-use bridged::store::{InterceptionRow, Page, SessionRow, Store, StoreError, ThreadRow};
+use bridged::store::{Cursor, Filter, InterceptionRow, Page, SessionRow, Store, StoreError, ThreadRow};
 use serde::Serialize;
 use serde_json::json;
 use uuid::Uuid;
@@ -13,12 +13,9 @@ use crate::table::{Table, cut, printable};
 
 pub(crate) async fn sessions(globals: &Globals, options: SessionsOptions) -> Result<(), Failure> {
     let store = open(globals).await?;
-    let filter = options.which.into();
-    let page = Page {
-        cursor: None,
-        limit: options.limit.clamp(1, 100_000),
-    };
-    let (rows, next) = store.sessions(filter, page).await.map_err(unreadable)?;
+    let (rows, next) = first_sessions(&store, options.which.into(), options.limit.clamp(1, 100_000))
+        .await
+        .map_err(unreadable)?;
     if options.json {
         print_json(&json!({"items": rows, "next": next.map(|cursor| cursor.to_string())}));
         return Ok(());
@@ -53,6 +50,27 @@ pub(crate) async fn sessions(globals: &Globals, options: SessionsOptions) -> Res
     }
     print!("{table}");
     Ok(())
+}
+
+/// So many sessions, where there are: a page of a search may be short although there are more.
+async fn first_sessions(
+    store: &Store,
+    filter: Filter,
+    limit: u32,
+) -> Result<(Vec<SessionRow>, Option<Cursor>), StoreError> {
+    let mut page = Page { cursor: None, limit };
+    let mut rows = Vec::new();
+    loop {
+        let (more, next) = store.sessions(filter.clone(), page).await?;
+        page.limit = page
+            .limit
+            .saturating_sub(u32::try_from(more.len()).unwrap_or(u32::MAX));
+        rows.extend(more);
+        if page.limit == 0 || next.is_none() {
+            return Ok((rows, next));
+        }
+        page.cursor = next;
+    }
 }
 
 pub(crate) async fn show(globals: &Globals, options: &ShowOptions) -> Result<(), Failure> {

@@ -139,8 +139,8 @@ async fn search_survives(mut gateway: Gateway, rounds: usize) {
         whole.extend(load.stop().await.whole);
         gateway.restart().await;
     }
-    // The lease of an indexer that was killed has to run out first, which takes half a minute.
-    let deadline = Instant::now() + Duration::from_secs(90);
+    // Less than the lease of an indexer that was killed.
+    let deadline = Instant::now() + Duration::from_secs(25);
     while found(&gateway, WORD).await.len() < all(&gateway, "interceptions").await.len() {
         assert!(Instant::now() < deadline, "not everything is indexed");
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -157,6 +157,14 @@ async fn every_prompt_is_found_after_every_kill() {
     let fake = FakeProvider::answering(Offers::Both, &[CASE]).await;
     let gateway = Gateway::start(Settings::in_front_of(&fake)).await;
     search_survives(gateway, rounds().div_ceil(2)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_prompt_is_found_after_every_kill_on_postgres() {
+    let Some(server) = Postgres::start() else { return };
+    let fake = FakeProvider::answering(Offers::Both, &[CASE]).await;
+    let gateway = on_postgres(&server, &fake, &[]).await;
+    search_survives(gateway, rounds().div_ceil(4)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -64,6 +64,8 @@ pub(super) fn end_of(database: &mut dyn Database, names: &[Uuid]) -> Result<(), 
     for name in names {
         let sql = "UPDATE instance SET lease_until = 0 WHERE name = ?1";
         database.execute(sql, &[(*name).into()])?;
+        let sql = "UPDATE search_lease SET until = 0 WHERE holder = ?1";
+        database.execute(sql, &[(*name).into()])?;
     }
     Ok(())
 }

@@ -60,7 +60,7 @@ fn spoken(dialect: Dialect, step: &str) -> String {
 
 /// The steps from an empty database to the present one. `NUMBERED KEY` counts by itself; a `CLUSTERED` table
 /// lies in the order of its key where the database can do that.
-const MIGRATIONS: [&str; 8] = [
+const MIGRATIONS: [&str; 9] = [
     "
 CREATE TABLE label (
     id NUMBERED KEY,
@@ -378,5 +378,14 @@ INSERT INTO usage_span
     "
 UPDATE search_segment SET state = 2;
 DELETE FROM search_position;
+",
+    // All days, as one more span.
+    "
+INSERT INTO usage_span
+    SELECT -1000000, who, combo, min(first_day), max(last_day),
+        sum(interceptions), sum(completed), sum(failed), sum(refused), sum(aborted), sum(prompts),
+        sum(tool_calls), sum(input), sum(output), sum(cache_read), sum(cache_write), sum(reasoning),
+        sum(cost_micros), sum(unmetered), sum(unpriced)
+    FROM usage_span WHERE interceptions <> 0 GROUP BY who, combo;
 ",
 ];

@@ -24,7 +24,7 @@ use crate::store::{StoreError, read};
 /// Candidates in one statement: mostly all of a page fit, so the first of them are enough.
 const CHECKED: [usize; 2] = [51, 512];
 /// Most candidates that are looked at for one page; it ends there, and the next goes on.
-const LOOKED_AT: usize = 10_000;
+const LOOKED_AT: usize = 4_096;
 /// Candidates that are asked for at once.
 const MOST_WANTED: usize = 1_024;
 /// Words of a question that are looked up; the rest is looked for in the prompts.

@@ -55,12 +55,19 @@ pub(in crate::store) struct Indexer {
     /// When there was last nothing to do for the segments.
     tidy_at: Option<Instant>,
     traffic: Traffic,
+    /// The name of this process.
+    own: Uuid,
 }
 
 impl Indexer {
     /// `behind` is to show how many links of the chains have not been read; `stopping` ends the work at the next
     /// transaction.
-    pub(in crate::store) fn new(store: Store, behind: Gauge, stopping: Arc<AtomicBool>) -> Indexer {
+    pub(in crate::store) fn new(
+        store: Store,
+        own: Uuid,
+        behind: Gauge,
+        stopping: Arc<AtomicBool>,
+    ) -> Indexer {
         Indexer {
             store,
             behind,
@@ -68,6 +75,7 @@ impl Indexer {
             database: None,
             tidy_at: None,
             traffic: Traffic::default(),
+            own,
         }
     }
 
@@ -119,7 +127,7 @@ impl Indexer {
             }
         }
         self.tidy_at = None;
-        let Some(lease) = Lease::take(database)? else {
+        let Some(lease) = Lease::take(database, self.own)? else {
             return Ok(false);
         };
         let mut work = Work {

@@ -11,7 +11,8 @@ use crate::store::StoreError;
 use crate::store::lease::micros;
 use crate::store::sql::{Database, begun, transaction};
 
-/// How long a lease lasts after its holder's last transaction.
+/// How long a lease lasts after its holder's last transaction. The next process on the data folder of one that was
+/// killed need not wait for it (`store::lease::end_of`).
 const LEASE: Duration = Duration::from_secs(30);
 /// How often a transaction is begun before the database counts as away. SQLite lets somebody wait in vain who is
 /// unlucky, as long as another writes without a pause.
@@ -24,9 +25,11 @@ const LOOK: Duration = Duration::from_millis(10);
 pub(in crate::store) struct Lease(Uuid);
 
 impl Lease {
-    /// Takes the lease if nobody has it.
-    pub(in crate::store) fn take(database: &mut dyn Database) -> Result<Option<Lease>, StoreError> {
-        let holder = Uuid::now_v7();
+    /// Takes the lease for `holder` if nobody has it.
+    pub(in crate::store) fn take(
+        database: &mut dyn Database,
+        holder: Uuid,
+    ) -> Result<Option<Lease>, StoreError> {
         let now = database.dialect().now();
         let sql = format!(
             "INSERT INTO search_lease (id, holder, until) VALUES (1, ?1, {now} + ?2)
@@ -44,9 +47,9 @@ impl Lease {
     /// # Errors
     /// There is none in a time in which every other holder has ended what it does, or is dead.
     pub(super) fn wait(database: &mut dyn Database) -> Result<Lease, StoreError> {
-        let began = Instant::now();
+        let (began, holder) = (Instant::now(), Uuid::now_v7());
         loop {
-            if let Some(lease) = Lease::take(database)? {
+            if let Some(lease) = Lease::take(database, holder)? {
                 return Ok(lease);
             }
             if began.elapsed() > LEASE * 4 {

@@ -36,9 +36,8 @@ pub(super) enum Seek {
     Wanting,
 }
 
-/// Pages that are read for a list at once.
+/// Pages that are read for a list at once: the one that has the document wanted, or would have it, and some behind it.
 struct Fetch {
-    /// Behind the page that has the document wanted, or would have it.
     behind: usize,
     batch: Batch,
 }
@@ -72,7 +71,7 @@ macro_rules! fetch {
 }
 
 /// For who skips most of a list.
-static FEW: Fetch = fetch!(1);
+static FEW: Fetch = fetch!(0);
 /// For who takes all of it.
 static MANY: Fetch = fetch!(8);
 
@@ -90,12 +89,15 @@ impl List {
         }
     }
 
-    /// How many there are, if that is known already.
-    pub(super) fn count(&self) -> usize {
-        if self.more.is_some() {
-            usize::MAX
-        } else {
-            self.docs.len()
+    /// About how many there are up to the document `end`, from what was read.
+    pub(super) fn count(&self, end: u32) -> u64 {
+        let known = self.docs.len() as u64;
+        match (self.docs.first(), self.docs.last()) {
+            (Some(first), Some(last)) if self.more.is_some() => {
+                let (read, all) = (last - first + 1, end.saturating_sub(*first));
+                known * u64::from(all.max(read)) / u64::from(read)
+            }
+            _ => known,
         }
     }
 
@@ -114,13 +116,6 @@ impl List {
         }
         self.wanted = Some(doc);
         Seek::Wanting
-    }
-
-    /// Wants what follows if nothing from `doc` on is at hand.
-    pub(super) fn read_ahead(&mut self, doc: u32) {
-        if self.more.is_some() && self.docs.last().is_none_or(|last| *last < doc) {
-            self.wanted = Some(doc);
-        }
     }
 
     fn take(&mut self, (first, body): (Vec<u8>, &[u8])) -> Result<(), StoreError> {

@@ -153,15 +153,15 @@ impl<'q> Seen<'q> {
         if self.is_found {
             return;
         }
-        let all = self.term.words.len();
+        let (all, begins) = (self.term.words.len(), self.term.has_at(0, word));
         if all == 1 {
-            self.is_found = self.term.has_at(0, word);
+            self.is_found = begins;
         } else if word.place != Place::Within {
             self.begun.retain_mut(|seen| {
                 *seen += 1;
                 self.term.has_at(*seen - 1, word)
             });
-            if self.term.has_at(0, word) {
+            if begins {
                 self.begun.push(1);
             }
             self.is_found = self.begun.contains(&all);

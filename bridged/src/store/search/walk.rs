@@ -163,8 +163,8 @@ fn open(database: &mut dyn Database, plan: &Plan, sources: &mut [&mut Source]) -
         let State::Open(walk) = &mut source.state else {
             continue;
         };
-        walk.sides.sort_by_key(Side::count);
-        walk.is_over |= walk.sides.first().is_some_and(|side| side.count() == 0);
+        walk.sides.sort_by_cached_key(|side| side.count(walk.end));
+        walk.is_over |= walk.sides.first().is_some_and(|side| side.count(walk.end) == 0);
         for beginning in plan.beginnings.iter().filter(|_| !walk.is_over) {
             let docs = list::with_beginning(database, &source.segment, beginning)?;
             walk.sides.extend(docs.map(|docs| Side::Gathered(docs, 0)));
@@ -273,7 +273,7 @@ fn ids(
 /// The documents of one segment that have all that is required.
 #[derive(Debug)]
 struct Walk {
-    /// The shortest first.
+    /// The shortest first, so that the others are mostly skipped.
     sides: Vec<Side>,
     /// The next document to look at.
     doc: u32,
@@ -312,11 +312,7 @@ impl Walk {
                     self.doc = doc + 1;
                 }
                 Seek::End => self.is_over = true,
-                Seek::Wanting => {
-                    let lists = self.sides.iter_mut().flat_map(Side::lists);
-                    lists.for_each(|list| list.read_ahead(self.doc));
-                    return false;
-                }
+                Seek::Wanting => return false,
             }
         }
         true
@@ -354,14 +350,12 @@ enum Side {
 }
 
 impl Side {
-    /// How many documents have it, if that is known.
-    fn count(&self) -> usize {
+    /// About how many documents have it.
+    fn count(&self, end: u32) -> u64 {
         match self {
-            Side::One(list) => list.count(),
-            Side::Any(lists) => lists
-                .iter()
-                .fold(0, |sum: usize, list| sum.saturating_add(list.count())),
-            Side::Gathered(docs, _) => docs.len(),
+            Side::One(list) => list.count(end),
+            Side::Any(lists) => lists.iter().map(|list| list.count(end)).sum(),
+            Side::Gathered(docs, _) => docs.len() as u64,
         }
     }
 

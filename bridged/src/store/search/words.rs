@@ -61,30 +61,47 @@ pub(super) fn words_and_parts(text: &str, mut take: impl FnMut(Word<'_>)) {
 /// Gives every word, folded and as it is written.
 fn each(text: &str, folded: &mut String, mut take: impl FnMut(Word<'_>, &str)) {
     for name in text.split_whitespace() {
-        let mut place = Place::Apart;
-        each_of(name, |written| {
+        if name.is_ascii() {
+            each_of_ascii(name, folded, &mut take);
+        } else {
+            each_of(name, folded, &mut take);
+        }
+    }
+}
+
+/// The words of a text without white space.
+fn each_of(name: &str, folded: &mut String, take: &mut impl FnMut(Word<'_>, &str)) {
+    let mut place = Place::Apart;
+    let pieces = name.split(|c: char| c.is_ascii() && !c.is_ascii_alphanumeric());
+    for written in pieces.flat_map(|piece| piece.unicode_words()) {
+        for written in written.split(|c: char| !belongs(c)) {
             fold(written, folded);
             if !folded.is_empty() {
                 take(Word { text: folded, place }, written);
                 place = Place::Joined;
             }
-        });
+        }
     }
 }
 
-/// The words of a text without white space.
-fn each_of(name: &str, mut take: impl FnMut(&str)) {
-    let pieces = name.split(|c: char| c.is_ascii() && !c.is_ascii_alphanumeric());
-    for piece in pieces.filter(|piece| !piece.is_empty()) {
-        if piece.is_ascii() {
-            take(piece);
-            continue;
+/// The same of a text that is ASCII, as most are, without a look at each character's properties.
+fn each_of_ascii(name: &str, folded: &mut String, take: &mut impl FnMut(Word<'_>, &str)) {
+    folded.clear();
+    folded.push_str(name);
+    folded.make_ascii_lowercase();
+    let mut place = Place::Apart;
+    let mut from = 0;
+    let ends = name
+        .bytes()
+        .enumerate()
+        .filter(|(_, byte)| !byte.is_ascii_alphanumeric());
+    for end in ends.map(|(end, _)| end).chain([name.len()]) {
+        if from < end {
+            let text = folded.get(from..end.min(from + LONGEST)).unwrap_or_default();
+            take(Word { text, place }, name.get(from..end).unwrap_or_default());
+            place = Place::Joined;
         }
-        for word in piece.unicode_words() {
-            word.split(|c: char| !belongs(c))
-                .filter(|word| !word.is_empty())
-                .for_each(&mut take);
-        }
+        from = end + 1;
     }
 }
 

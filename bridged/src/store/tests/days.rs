@@ -33,14 +33,23 @@ pub(super) async fn are_right(store: &Store) -> usize {
     let mut rows = 0;
     for (table, key, scanned) in [
         (
-            "usage_span",
+            "usage_span WHERE span = -1000000 AND",
+            "span, who, combo, first_day, last_day",
+            format!("-1000000, i.who, i.combo, {ends}"),
+        ),
+        (
+            "usage_span WHERE span <> -1000000 AND",
             "span, who, combo, first_day, last_day",
             format!("{day} >> 5, i.who, i.combo, {ends}"),
         ),
-        ("usage_day", "day, who, combo", format!("{day}, i.who, i.combo")),
+        (
+            "usage_day WHERE",
+            "day, who, combo",
+            format!("{day}, i.who, i.combo"),
+        ),
     ] {
         let kept = format!(
-            "SELECT {key}, {} FROM {table} WHERE interceptions <> 0 ORDER BY 1, 2, 3",
+            "SELECT {key}, {} FROM {table} interceptions <> 0 ORDER BY 1, 2, 3",
             Totals::COLUMNS.join(", ")
         );
         let scanned = format!(

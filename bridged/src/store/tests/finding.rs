@@ -365,15 +365,21 @@ pub(super) async fn the_background_finds_new_records_by_itself(home: Home) {
 pub(super) async fn one_works_on_the_index_at_a_time(home: Home) {
     let store = again(&home).await;
     let taken = store.ask(|database| {
-        let first = search::Lease::take(database)?;
-        let second = search::Lease::take(database)?;
+        let [first, second] = [Uuid::now_v7(), Uuid::now_v7()];
+        let dead = Uuid::now_v7();
+        let first = search::Lease::take(database, first)?;
+        let second = search::Lease::take(database, second)?;
         let found = (first.is_some(), second.is_some());
         if let Some(first) = first {
             first.end(database)?;
         }
-        Ok((found, search::Lease::take(database)?.is_some()))
+        let of_dead = search::Lease::take(database, dead)?.is_some();
+        // The next process on its data folder.
+        lease::end_of(database, &[dead])?;
+        let after = search::Lease::take(database, Uuid::now_v7())?.is_some();
+        Ok((found, of_dead, after))
     });
-    assert_eq!(taken.await.unwrap(), ((true, false), true));
+    assert_eq!(taken.await.unwrap(), ((true, false), true, true));
 }
 
 /// Explains every statement before it runs.

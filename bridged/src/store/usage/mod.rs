@@ -1,7 +1,7 @@
 //! Usage by day, seats, and the words that occur: read from roll-ups, never from interceptions.
 //!
-//! The writer keeps a row for each day, user and combo in `usage_day`, and one for each span of 32 days, user and combo
-//! in `usage_span`; questions add up rows of whole days. A filter's dates choose every day (UTC) that they touch; it has
+//! The writer keeps a row for each day, user and combo in `usage_day`, and in `usage_span` one for each span of 32 days,
+//! user and combo, and one for all days; questions add up rows of whole days. A filter's dates choose every day (UTC) that they touch; it has
 //! no states and no sessions, of which the roll-ups know nothing.
 
 pub(super) mod days;
@@ -195,6 +195,8 @@ pub(super) fn span_of(day: i64) -> i64 {
 
 /// Days of a span.
 const SPAN: i64 = 32;
+/// The number of the span that is all days. No other has it: days do not go as far back.
+pub(super) const ALL_DAYS: i64 = -1_000_000;
 
 /// A roll-up, and some of its rows by their day or span, from the first to the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -206,6 +208,9 @@ enum Rows {
 impl Rows {
     /// The fewest rows that have all days from the first to the last.
     fn of(first: i64, last: i64) -> Vec<Rows> {
+        if (first, last) == (*DAYS.start(), *DAYS.end()) {
+            return vec![Rows::Spans(ALL_DAYS, ALL_DAYS)];
+        }
         // The spans that are in it whole.
         let (low, high) = (span_of(first + SPAN - 1), span_of(last + 1) - 1);
         if low > high {
@@ -235,16 +240,20 @@ impl Rows {
         let (Rows::Days(first, last) | Rows::Spans(first, last)) = self;
         let (least, most) = match self {
             Rows::Days(..) => (*DAYS.start(), *DAYS.end()),
-            Rows::Spans(..) => (span_of(*DAYS.start()), span_of(*DAYS.end())),
+            Rows::Spans(..) => (i64::MIN, span_of(*DAYS.end())),
         };
         // What was taken back may leave nothing.
         let mut conditions = vec!["x.interceptions <> 0".to_owned()];
         // What says nothing would only mislead the database.
-        if first > least {
-            conditions.push(format!("{number} >= {}", question.bind(first)));
-        }
-        if last < most {
-            conditions.push(format!("{number} <= {}", question.bind(last)));
+        if first == last {
+            conditions.push(format!("{number} = {}", question.bind(first)));
+        } else {
+            if first > least {
+                conditions.push(format!("{number} >= {}", question.bind(first)));
+            }
+            if last < most {
+                conditions.push(format!("{number} <= {}", question.bind(last)));
+            }
         }
         conditions.extend(question.any_label("x.who", &filter.user));
         let combos = question.combos("c", filter);
@@ -312,10 +321,7 @@ mod tests {
     #[test]
     fn a_period_is_read_from_the_fewest_rows_that_have_it() {
         let whole = (*DAYS.start(), *DAYS.end());
-        assert_eq!(
-            Rows::of(whole.0, whole.1),
-            [Rows::Spans(whole.0 / 32, whole.1 / 32)]
-        );
+        assert_eq!(Rows::of(whole.0, whole.1), [Rows::Spans(ALL_DAYS, ALL_DAYS)]);
         for (first, last, want) in [
             (0, 31, vec![Rows::Spans(0, 0)]),
             (1, 31, vec![Rows::Days(1, 31)]),

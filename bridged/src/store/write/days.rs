@@ -13,7 +13,7 @@ use super::ends::{counts, is_unmetered};
 use crate::record::{Ended, Outcome};
 use crate::store::StoreError;
 use crate::store::sql::{Batch, Change, Database, Sort, Value};
-use crate::store::usage::span_of;
+use crate::store::usage::{ALL_DAYS, span_of};
 
 const DAY: i64 = 86_400_000_000;
 
@@ -113,17 +113,19 @@ fn write_spans(database: &mut dyn Database, days: &BTreeMap<Key, Delta>) -> Resu
     let mut spans: BTreeMap<Key, (i64, i64, Delta)> = BTreeMap::new();
     let mut emptied = BTreeSet::new();
     for ((day, who, combo), delta) in days {
-        let key = (span_of(*day), *who, *combo);
-        let (first, last, sum) = spans.entry(key).or_insert((*day, *day, Delta::default()));
-        (*first, *last) = ((*first).min(*day), (*last).max(*day));
-        sum.add(&delta.counts, 1);
-        sum.add_cost(delta.cost_micros);
-        if delta
+        let is_taken_back = delta
             .counts
             .first()
-            .is_some_and(|interceptions| *interceptions < 0)
-        {
-            emptied.insert(key);
+            .is_some_and(|interceptions| *interceptions < 0);
+        for span in [ALL_DAYS, span_of(*day)] {
+            let key = (span, *who, *combo);
+            let (first, last, sum) = spans.entry(key).or_insert((*day, *day, Delta::default()));
+            (*first, *last) = ((*first).min(*day), (*last).max(*day));
+            sum.add(&delta.counts, 1);
+            sum.add_cost(delta.cost_micros);
+            if is_taken_back {
+                emptied.insert(key);
+            }
         }
     }
     let row = |((span, who, combo), (first, last, delta)): (Key, (i64, i64, Delta))| {
@@ -183,8 +185,10 @@ const FIND_ENDS: Batch = Batch {
     columns: &[("span", Sort::Int), ("who", Sort::Int), ("combo", Sort::Int)],
     body: "UPDATE usage_span AS t SET
             first_day = coalesce((SELECT min(d.day) FROM usage_day d WHERE d.who = t.who AND d.combo = t.combo
-                AND d.day >= t.span * 32 AND d.day < t.span * 32 + 32 AND d.interceptions <> 0), t.first_day),
+                AND d.interceptions <> 0
+                AND (t.span = -1000000 OR d.day >= t.span * 32 AND d.day < t.span * 32 + 32)), t.first_day),
             last_day = coalesce((SELECT max(d.day) FROM usage_day d WHERE d.who = t.who AND d.combo = t.combo
-                AND d.day >= t.span * 32 AND d.day < t.span * 32 + 32 AND d.interceptions <> 0), t.last_day)
+                AND d.interceptions <> 0
+                AND (t.span = -1000000 OR d.day >= t.span * 32 AND d.day < t.span * 32 + 32)), t.last_day)
         FROM batch WHERE t.span = batch.span AND t.who = batch.who AND t.combo = batch.combo",
 };

@@ -112,7 +112,7 @@ impl Writer {
         let ledger = Arc::new(Ledger::new(metrics.clone()));
         ledger.recovered(spool.events());
         let stopping = Arc::new(AtomicBool::new(false));
-        let indexer = Indexer::new(store.clone(), metrics.unindexed.clone(), stopping.clone());
+        let indexer = Indexer::new(store.clone(), name, metrics.unindexed.clone(), stopping.clone());
         let (alive, ends) = threads::channel();
         let indexer = spawn("record-indexer", move || indexer.run(&ends))?;
         let spool = Shared::new(spool, gate, metrics);
