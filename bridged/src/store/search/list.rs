@@ -36,16 +36,16 @@ pub(super) enum Seek {
     Wanting,
 }
 
-/// Pages that are read for a list at once: the one that has the document wanted, or would have it, and some behind it.
+/// Pages that are read for a list at once: the one that has the document wanted, or the next if none has, and more.
 struct Fetch {
-    behind: usize,
+    most: usize,
     batch: Batch,
 }
 
 macro_rules! fetch {
-    ($behind:literal) => {
+    ($most:literal, $behind:literal) => {
         Fetch {
-            behind: $behind,
+            most: $most,
             batch: Batch {
                 columns: &[
                     ("place", Sort::Int),
@@ -56,24 +56,29 @@ macro_rules! fetch {
                 ],
                 body: concat!(
                     "SELECT batch.place, p.first, p.body FROM batch CROSS JOIN search_page p
-                    WHERE p.segment = batch.segment AND p.first >= coalesce((SELECT q.first FROM search_page q
-                        WHERE q.segment = batch.segment AND q.first >= batch.low AND q.first <= batch.key
-                        ORDER BY q.first DESC LIMIT 1), batch.low)
-                    AND p.first < coalesce((SELECT q.first FROM search_page q
-                        WHERE q.segment = batch.segment AND q.first > batch.key AND q.first < batch.high
-                        ORDER BY q.first LIMIT 1 OFFSET ",
+                    WHERE p.segment = batch.segment AND p.first >= ",
+                    fetch!(first),
+                    " AND p.first <= coalesce((SELECT q.first FROM search_page q
+                        WHERE q.segment = batch.segment AND q.first >= ",
+                    fetch!(first),
+                    " AND q.first < batch.high ORDER BY q.first LIMIT 1 OFFSET ",
                     $behind,
                     "), batch.high) ORDER BY p.first"
                 ),
             },
         }
     };
+    (first) => {
+        "coalesce((SELECT r.first FROM search_page r
+            WHERE r.segment = batch.segment AND r.first >= batch.low AND r.first <= batch.key
+            ORDER BY r.first DESC LIMIT 1), batch.low)"
+    };
 }
 
 /// For who skips most of a list.
-static FEW: Fetch = fetch!(0);
+static FEW: Fetch = fetch!(1, 0);
 /// For who takes all of it.
-static MANY: Fetch = fetch!(8);
+static MANY: Fetch = fetch!(8, 7);
 
 impl List {
     /// The list from a document on, of which nothing has been read.
@@ -150,7 +155,7 @@ pub(super) fn fetch(database: &mut dyn Database, lists: Vec<&mut List>) -> Resul
 
 impl Fetch {
     fn run(&'static self, database: &mut dyn Database, mut lists: Vec<&mut List>) -> Result<(), StoreError> {
-        let mut keys = Vec::with_capacity(lists.len());
+        let mut pages = vec![0; lists.len()];
         let mut rows = Vec::with_capacity(lists.len());
         for (place, list) in lists.iter_mut().enumerate() {
             let key = key(&list.term, list.wanted.take());
@@ -160,25 +165,24 @@ impl Fetch {
                 (place as u64).into(),
                 list.segment.into(),
                 low.into(),
-                key.clone().into(),
+                key.into(),
                 high.into(),
             ]);
             (list.docs, list.at, list.answers) = (Vec::new(), 0, 0);
-            keys.push((key, 0));
         }
         for row in database.batch(&self.batch, rows)? {
             let mut row = row.read();
             let place = usize::try_from(row.int()?).map_err(|_| StoreError::Unreadable)?;
             let (first, body) = (row.blob()?, row.blob()?);
-            let (Some(list), Some((key, behind))) = (lists.get_mut(place), keys.get_mut(place)) else {
+            let (Some(list), Some(pages)) = (lists.get_mut(place), pages.get_mut(place)) else {
                 return Err(StoreError::Unreadable);
             };
-            *behind += usize::from(first > *key);
+            *pages += 1;
             list.take((first, &body))?;
         }
-        for (list, (_, behind)) in lists.iter_mut().zip(keys) {
+        for (list, pages) in lists.iter_mut().zip(pages) {
             // As many as were asked for: there may be more.
-            list.more = list.more.take().filter(|_| behind == self.behind);
+            list.more = list.more.take().filter(|_| pages == self.most);
         }
         Ok(())
     }

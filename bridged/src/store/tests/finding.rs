@@ -297,6 +297,49 @@ pub(super) async fn a_rare_word_among_frequent_ones_is_found_everywhere(home: Ho
     assert_eq!(paged(&store, &of_user("nobody"), 1_000).await.len(), 0);
 }
 
+/// Lists of several pages with wide gaps between the documents, walked side by side, all of them and from the middle on.
+pub(super) async fn sparse_words_meet_wherever_they_do(home: Home) {
+    let store = again(&home).await;
+    let texts: Vec<String> = (0..20_000)
+        .map(|number| {
+            let words = [(5, "five"), (7, "seven"), (11, "eleven"), (2_500, "rare")];
+            let words = words
+                .iter()
+                .filter(|(every, _)| number % every == 0 && number % 9_000 > 2_000);
+            words.map(|(_, word)| *word).collect::<Vec<_>>().join(" ")
+        })
+        .collect();
+    let mut ids = Vec::with_capacity(texts.len());
+    for texts in texts.chunks(2_000) {
+        let mut events = Vec::with_capacity(texts.len());
+        for text in texts {
+            let start = started("ann", Some("s"), text);
+            ids.push(start.id);
+            events.push(Event::Start(Box::new(start)));
+        }
+        write_batch(&store, events).await;
+    }
+    store.catch_up().await.unwrap();
+    for words in [
+        "five",
+        "five seven",
+        "eleven seven five",
+        "five rare",
+        "seven eleven",
+        "rare",
+    ] {
+        let fits = |text: &&String| {
+            words
+                .split(' ')
+                .all(|word| text.split(' ').any(|found| found == word))
+        };
+        let want = texts.iter().zip(&ids).rev().filter(|(text, _)| fits(text));
+        let want: Vec<Uuid> = want.map(|(_, id)| *id).collect();
+        assert!(!want.is_empty());
+        assert_eq!(paged(&store, &with_words(words), 700).await, want, "{words}");
+    }
+}
+
 pub(super) async fn what_is_erased_is_nowhere_in_the_index(home: Home) {
     let fixture = fresh(home).await;
     let store = fixture.store.clone();
