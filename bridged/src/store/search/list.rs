@@ -220,3 +220,31 @@ pub(super) fn with_beginning(
     docs.dedup();
     Ok(Some(docs))
 }
+
+/// What seeking from one document to so many after the last found gives, of a list that is written for it.
+#[cfg(test)]
+pub(in crate::store) fn seek_through(
+    database: &mut dyn Database,
+    docs: &[u32],
+    step: u32,
+) -> Result<Vec<u32>, StoreError> {
+    let mut packer = page::Packer::default();
+    for (term, docs) in [("w", &[1, 2][..]), ("x", docs), ("xy", &[3]), ("y", &[4])] {
+        packer.add(term.as_bytes(), docs);
+    }
+    packer.close();
+    let segment = super::segment::begin(database)?;
+    super::segment::add_pages(database, segment, &packer.full)?;
+    let mut list = List::new(segment, b"x".to_vec(), 0);
+    let (mut found, mut doc) = (Vec::new(), 0);
+    loop {
+        match list.seek(doc) {
+            Seek::Found(at) => {
+                found.push(at);
+                doc = at + step;
+            }
+            Seek::Wanting => fetch(database, vec![&mut list])?,
+            Seek::End => return Ok(found),
+        }
+    }
+}

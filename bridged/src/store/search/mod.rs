@@ -24,6 +24,8 @@ pub(super) use find::{interceptions, sessions};
 pub(super) use indexer::{Indexer, forget, purge};
 #[cfg(test)]
 pub(super) use lease::Lease;
+#[cfg(test)]
+pub(super) use list::seek_through;
 
 #[cfg(test)]
 impl super::Store {

@@ -172,7 +172,7 @@ on_both! {
     finding:
         search_finds_what_reading_everything_finds
         a_rare_word_among_frequent_ones_is_found_everywhere
-        sparse_words_meet_wherever_they_do
+        no_document_of_a_long_list_is_passed_over
         what_is_erased_is_nowhere_in_the_index
         the_background_finds_new_records_by_itself
         one_works_on_the_index_at_a_time
