@@ -5,7 +5,7 @@
 use super::page::{self, key};
 use super::segment::Segment;
 use crate::store::StoreError;
-use crate::store::sql::{Batch, Database, Sort};
+use crate::store::sql::{Batch, ColumnList, Database, Sort};
 
 /// Pages of the words with a beginning that are read; where there are more, most documents have one.
 const MOST_OPEN: usize = 8;
@@ -42,43 +42,57 @@ struct Fetch {
     batch: Batch,
 }
 
-macro_rules! fetch {
-    ($most:literal, $behind:literal) => {
-        Fetch {
-            most: $most,
-            batch: Batch {
-                columns: &[
-                    ("place", Sort::Int),
-                    ("segment", Sort::Int),
-                    ("low", Sort::Blob),
-                    ("key", Sort::Blob),
-                    ("high", Sort::Blob),
-                ],
-                body: concat!(
-                    "SELECT batch.place, p.first, p.body FROM batch CROSS JOIN search_page p
-                    WHERE p.segment = batch.segment AND p.first >= ",
-                    fetch!(first),
-                    " AND p.first <= coalesce((SELECT q.first FROM search_page q
-                        WHERE q.segment = batch.segment AND q.first >= ",
-                    fetch!(first),
-                    " AND q.first < batch.high ORDER BY q.first LIMIT 1 OFFSET ",
-                    $behind,
-                    "), batch.high) ORDER BY p.first"
-                ),
-            },
-        }
-    };
-    (first) => {
-        "coalesce((SELECT r.first FROM search_page r
+/// What is read for a list: the page is behind `low`, and mostly the last one up to `key`.
+const COLUMNS: ColumnList = &[
+    ("place", Sort::Int),
+    ("segment", Sort::Int),
+    ("low", Sort::Blob),
+    ("key", Sort::Blob),
+    ("high", Sort::Blob),
+];
+
+macro_rules! last_up_to_key {
+    () => {
+        "(SELECT r.first FROM search_page r
             WHERE r.segment = batch.segment AND r.first >= batch.low AND r.first <= batch.key
-            ORDER BY r.first DESC LIMIT 1), batch.low)"
+            ORDER BY r.first DESC LIMIT 1)"
     };
 }
 
 /// For who skips most of a list.
-static FEW: Fetch = fetch!(1, 0);
-/// For who takes all of it.
-static MANY: Fetch = fetch!(8, 7);
+static ONE: Fetch = Fetch {
+    most: 1,
+    batch: Batch {
+        columns: COLUMNS,
+        body: concat!(
+            "SELECT batch.place, p.first, p.body FROM batch CROSS JOIN search_page p
+            WHERE p.segment = batch.segment AND p.first = coalesce(",
+            last_up_to_key!(),
+            ", (SELECT q.first FROM search_page q
+                WHERE q.segment = batch.segment AND q.first >= batch.low AND q.first < batch.high
+                ORDER BY q.first LIMIT 1))"
+        ),
+    },
+};
+/// For who takes something of every page.
+static EIGHT: Fetch = Fetch {
+    most: 8,
+    batch: Batch {
+        columns: COLUMNS,
+        body: concat!(
+            "SELECT batch.place, p.first, p.body FROM batch CROSS JOIN search_page p
+            WHERE p.segment = batch.segment AND p.first >= coalesce(",
+            last_up_to_key!(),
+            ", batch.low) AND p.first <= coalesce((SELECT q.first FROM search_page q
+                WHERE q.segment = batch.segment AND q.first >= coalesce(",
+            last_up_to_key!(),
+            ", batch.low) AND q.first < batch.high ORDER BY q.first LIMIT 1 OFFSET 7), batch.high)
+            ORDER BY p.first"
+        ),
+    },
+};
+/// Documents of a list of which one is answered with when something of every page is taken: half a page of them.
+const SHARE: usize = 512;
 
 impl List {
     /// The list from a document on, of which nothing has been read.
@@ -147,10 +161,10 @@ impl List {
 /// Reads what is wanted of some lists, with two statements at most. The others stay as they are.
 pub(super) fn fetch(database: &mut dyn Database, lists: Vec<&mut List>) -> Result<(), StoreError> {
     let wanting = lists.into_iter().filter(|list| list.wanted.is_some());
-    let is_taken_whole = |list: &&mut List| list.answers >= 16 && list.answers >= list.docs.len() / 4;
-    let (many, few): (Vec<_>, Vec<_>) = wanting.partition(is_taken_whole);
-    FEW.run(database, few)?;
-    MANY.run(database, many)
+    let is_taken_in_turn = |list: &&mut List| list.answers > list.docs.len() / SHARE;
+    let (many, few): (Vec<_>, Vec<_>) = wanting.partition(is_taken_in_turn);
+    ONE.run(database, few)?;
+    EIGHT.run(database, many)
 }
 
 impl Fetch {
