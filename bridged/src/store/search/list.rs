@@ -5,7 +5,7 @@
 use super::page::{self, key};
 use super::segment::Segment;
 use crate::store::StoreError;
-use crate::store::sql::{Batch, ColumnList, Database, Sort};
+use crate::store::sql::{Batch, ColumnList, Database, Dialect, Sort};
 
 /// Pages of the words with a beginning that are read; where there are more, most documents have one.
 const MOST_OPEN: usize = 8;
@@ -161,8 +161,13 @@ impl List {
 /// Reads what is wanted of some lists, with two statements at most. The others stay as they are.
 pub(super) fn fetch(database: &mut dyn Database, lists: Vec<&mut List>) -> Result<(), StoreError> {
     let wanting = lists.into_iter().filter(|list| list.wanted.is_some());
-    let is_taken_in_turn = |list: &&mut List| list.answers > list.docs.len() / SHARE;
-    let (many, few): (Vec<_>, Vec<_>) = wanting.partition(is_taken_in_turn);
+    // A question to a server takes longer than what is read in vain.
+    let is_far = database.dialect() == Dialect::Postgres;
+    let is_worth_it = |list: &&mut List| {
+        let is_taken_in_turn = list.answers > list.docs.len() / SHARE;
+        is_taken_in_turn || (is_far && !list.docs.is_empty())
+    };
+    let (many, few): (Vec<_>, Vec<_>) = wanting.partition(is_worth_it);
     ONE.run(database, few)?;
     EIGHT.run(database, many)
 }
