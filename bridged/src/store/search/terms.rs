@@ -3,8 +3,9 @@
 //! Most of the work of the index is done here, for each word of each prompt: terms lie one behind the other in one
 //! piece of memory, and so do the lists, whose links point to the one before.
 
-use hashbrown::{DefaultHashBuilder, HashTable};
 use std::hash::BuildHasher as _;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::page::{Packer, Page};
 

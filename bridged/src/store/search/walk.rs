@@ -2,9 +2,10 @@
 //!
 //! In each segment the lists of all that is required are walked side by side, each skipping to where the others are.
 //! Segments are opened from the newest on, a few at a time, and walked until all of them need more pages, which are
-//! read at once: a search takes a few statements, however many words it has and segments there are. An id is given away when no segment can still come
-//! with a newer one. What comes out fits as far as the index knows: outcomes and erasures may have changed since, and
-//! words in a row are not looked at, so `find` has the last word.
+//! read at once: a search takes a few statements, however many words it has and segments there are. An id is given
+//! away when no segment can still come with a newer one. What comes out fits as far as the index knows: outcomes and
+//! erasures may have changed since, and of words in a row it knows joined pairs at most, by their hash, so `find` has
+//! the last word.
 
 use std::collections::{BTreeSet, HashMap};
 

@@ -1,8 +1,8 @@
 //! Usage by day, seats, and the words that occur: read from roll-ups, never from interceptions.
 //!
 //! The writer keeps a row for each day, user and combo in `usage_day`, and in `usage_span` one for each span of 32 days,
-//! user and combo, and one for all days; questions add up rows of whole days. A filter's dates choose every day (UTC) that they touch; it has
-//! no states and no sessions, of which the roll-ups know nothing.
+//! user and combo, and one for all days; questions add up rows of whole days. A filter's dates choose every day (UTC)
+//! that they touch; it has no states and no sessions, of which the roll-ups know nothing.
 
 pub(super) mod days;
 mod words;
