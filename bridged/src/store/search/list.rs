@@ -2,7 +2,10 @@
 //!
 //! A list never reads by itself: it says what it wants, and `fetch` reads for many lists, of many segments, at once.
 
+use std::collections::VecDeque;
+
 use super::page::{self, key};
+use super::run::Seeker;
 use super::segment::Segment;
 use crate::store::StoreError;
 use crate::store::sql::{Batch, ColumnList, Database, Dialect, Sort};
@@ -15,9 +18,10 @@ const MOST_OPEN: usize = 8;
 pub(super) struct List {
     segment: i64,
     term: Vec<u8>,
-    /// The documents that were read last, in order.
-    docs: Vec<u32>,
-    at: usize,
+    /// The documents that were read last, in order, as far as they were not passed.
+    runs: VecDeque<Seeker>,
+    /// How many pages these were on.
+    pages: usize,
     /// From which key on there may be more pages.
     more: Option<Vec<u8>>,
     /// The document from which on pages are wanted.
@@ -91,8 +95,8 @@ static EIGHT: Fetch = Fetch {
         ),
     },
 };
-/// Documents of a list of which one is answered with when something of every page is taken: half a page of them.
-const SHARE: usize = 512;
+/// Answers from a page at which something of every page is taken.
+const ANSWERS: usize = 2;
 
 impl List {
     /// The list from a document on, of which nothing has been read.
@@ -100,8 +104,8 @@ impl List {
         List {
             segment,
             term,
-            docs: Vec::new(),
-            at: 0,
+            runs: VecDeque::new(),
+            pages: 0,
             more: Some(Vec::new()),
             wanted: Some(from),
             answers: 0,
@@ -110,10 +114,11 @@ impl List {
 
     /// About how many there are up to the document `end`, from what was read.
     pub(super) fn count(&self, end: u32) -> u64 {
-        let known = self.docs.len() as u64;
-        match (self.docs.first(), self.docs.last()) {
+        let known = self.runs.iter().map(|run| run.run().count()).sum();
+        match (self.runs.front(), self.runs.back()) {
             (Some(first), Some(last)) if self.more.is_some() => {
-                let (read, all) = (last - first + 1, end.saturating_sub(*first));
+                let (first, last) = (first.run().first(), last.run().last());
+                let (read, all) = (last.saturating_sub(first) + 1, end.saturating_sub(first));
                 known * u64::from(all.max(read)) / u64::from(read)
             }
             _ => known,
@@ -122,13 +127,15 @@ impl List {
 
     /// The first document from `doc` on. What is asked for never goes back.
     pub(super) fn seek(&mut self, doc: u32) -> Seek {
-        let rest = self.docs.get(self.at..).unwrap_or_default();
-        // Mostly it is one of the next few.
-        let near = rest.iter().take(8).position(|found| *found >= doc);
-        self.at += near.unwrap_or_else(|| rest.partition_point(|found| *found < doc));
-        if let Some(found) = self.docs.get(self.at) {
-            self.answers += 1;
-            return Seek::Found(*found);
+        while self.runs.get(1).is_some_and(|next| next.run().first() <= doc) {
+            self.runs.pop_front();
+        }
+        while let Some(run) = self.runs.front_mut() {
+            if let Some(found) = run.seek(doc) {
+                self.answers += 1;
+                return Seek::Found(found);
+            }
+            self.runs.pop_front();
         }
         if self.more.is_none() {
             return Seek::End;
@@ -139,7 +146,9 @@ impl List {
 
     fn take(&mut self, (first, body): (Vec<u8>, &[u8])) -> Result<(), StoreError> {
         let (entries, goes_on) = page::read(body, |term| term == self.term)?;
-        self.docs.extend(entries.into_iter().flat_map(|entry| entry.docs));
+        self.runs
+            .extend(entries.into_iter().map(|entry| Seeker::new(entry.run)));
+        self.pages += 1;
         // The next key that there can be.
         self.more = goes_on.then(|| [&first, &[0][..]].concat());
         Ok(())
@@ -151,7 +160,7 @@ impl List {
         while self.wanted.is_some() {
             self.answers = usize::MAX;
             fetch(database, vec![&mut self])?;
-            docs.append(&mut self.docs);
+            docs.extend(self.runs.drain(..).flat_map(|run| run.run().docs()));
             self.wanted = docs.last().copied().filter(|_| self.more.is_some());
         }
         Ok(docs)
@@ -164,8 +173,8 @@ pub(super) fn fetch(database: &mut dyn Database, lists: Vec<&mut List>) -> Resul
     // A question to a server takes longer than what is read in vain.
     let is_far = database.dialect() == Dialect::Postgres;
     let is_worth_it = |list: &&mut List| {
-        let is_taken_in_turn = list.answers > list.docs.len() / SHARE;
-        is_taken_in_turn || (is_far && !list.docs.is_empty())
+        let is_taken_in_turn = list.answers > list.pages * ANSWERS;
+        is_taken_in_turn || (is_far && list.pages > 0)
     };
     let (many, few): (Vec<_>, Vec<_>) = wanting.partition(is_worth_it);
     ONE.run(database, few)?;
@@ -174,7 +183,6 @@ pub(super) fn fetch(database: &mut dyn Database, lists: Vec<&mut List>) -> Resul
 
 impl Fetch {
     fn run(&'static self, database: &mut dyn Database, mut lists: Vec<&mut List>) -> Result<(), StoreError> {
-        let mut pages = vec![0; lists.len()];
         let mut rows = Vec::with_capacity(lists.len());
         for (place, list) in lists.iter_mut().enumerate() {
             let key = key(&list.term, list.wanted.take());
@@ -187,21 +195,19 @@ impl Fetch {
                 key.into(),
                 high.into(),
             ]);
-            (list.docs, list.at, list.answers) = (Vec::new(), 0, 0);
+            (list.pages, list.answers) = (0, 0);
+            list.runs.clear();
         }
         for row in database.batch(&self.batch, rows)? {
             let mut row = row.read();
             let place = usize::try_from(row.int()?).map_err(|_| StoreError::Unreadable)?;
             let (first, body) = (row.blob()?, row.blob()?);
-            let (Some(list), Some(pages)) = (lists.get_mut(place), pages.get_mut(place)) else {
-                return Err(StoreError::Unreadable);
-            };
-            *pages += 1;
+            let list = lists.get_mut(place).ok_or(StoreError::Unreadable)?;
             list.take((first, &body))?;
         }
-        for (list, pages) in lists.iter_mut().zip(pages) {
+        for list in &mut lists {
             // As many as were asked for: there may be more.
-            list.more = list.more.take().filter(|_| pages == self.most);
+            list.more = list.more.take().filter(|_| list.pages == self.most);
         }
         Ok(())
     }
@@ -233,7 +239,7 @@ pub(super) fn with_beginning(
     let mut docs = Vec::new();
     for page in pages {
         let (entries, _) = page::read(&page.read().blob()?, |term| term.starts_with(beginning))?;
-        docs.extend(entries.into_iter().flat_map(|entry| entry.docs));
+        docs.extend(entries.into_iter().flat_map(|entry| entry.run.docs()));
     }
     docs.sort_unstable();
     docs.dedup();

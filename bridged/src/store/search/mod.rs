@@ -1,6 +1,6 @@
 //! Full-text search over prompts: an index of its own in the tables of either database.
 //!
-//! It is made in the background (`indexer`) out of segments (`segment`, `terms`, `page`) that are merged as they become
+//! It is made in the background (`indexer`) out of segments (`segment`, `terms`, `page`, `run`) that are merged as they become
 //! many (`rewrite`), and read from the newest prompt on (`walk`, `list`, `find`). `words` and `query` say what fits.
 //! Both databases hold the same index and find the same. Invariants: the index never decides what is shown, it only
 //! names candidates; nothing in it outlives the erasure of its text for longer than `indexer` says; no transaction on
@@ -13,6 +13,7 @@ mod list;
 mod page;
 mod query;
 mod rewrite;
+mod run;
 mod segment;
 mod terms;
 mod walk;

@@ -2,15 +2,14 @@
 //!
 //! A page is a row of the database that is found by its key: the first term on it and, where the list of that term
 //! began on an earlier page, the document it goes on with. On a page each entry is what its term does not share with
-//! the one before, the first document, the number of documents, and the distances from one to the next. Pages are of
-//! a size that both databases keep in one piece: four on a page of PostgreSQL, two on one of SQLite.
+//! the one before, and a `run` of documents. Pages are of a size that both databases keep in one piece: four on a page
+//! of PostgreSQL, two on one of SQLite.
 
+use super::run::{Run, number, slice, small, take};
 use crate::store::StoreError;
 
 /// Longest page, in bytes.
 const PAGE: usize = 1_900;
-/// Longest run of distances in one entry, in bytes.
-const RUN: usize = 900;
 
 /// Where a term's list begins among the keys of pages, or goes on with `doc`.
 pub(super) fn key(term: &[u8], doc: Option<u32>) -> Vec<u8> {
@@ -41,24 +40,15 @@ impl Packer {
     /// Adds a term, which comes after all before it, and its documents in their order.
     pub(super) fn add(&mut self, term: &[u8], mut docs: &[u32]) {
         let mut begins = true;
-        while let Some((first, rest)) = docs.split_first() {
-            let mut run = Vec::new();
-            let (mut last, mut count) = (*first, 1_u32);
-            for doc in rest {
-                if run.len() + 5 > RUN {
-                    break;
-                }
-                number(&mut run, doc.wrapping_sub(last));
-                (last, count) = (*doc, count + 1);
-            }
-            self.entry(term, (!begins).then_some(*first), (*first, count, &run));
-            docs = docs.get(count as usize..).unwrap_or_default();
+        while let Some((run, count)) = Run::pack(docs) {
+            self.entry(term, (!begins).then_some(run.first()), &run);
+            docs = docs.get(count..).unwrap_or_default();
             begins = false;
         }
     }
 
-    fn entry(&mut self, term: &[u8], goes_on: Option<u32>, (first, count, run): (u32, u32, &[u8])) {
-        if !self.body.is_empty() && self.body.len() + term.len() + run.len() + 24 > PAGE {
+    fn entry(&mut self, term: &[u8], goes_on: Option<u32>, run: &Run) {
+        if !self.body.is_empty() && self.body.len() + term.len() + run.size() + 10 > PAGE {
             self.close();
         }
         if self.body.is_empty() {
@@ -69,12 +59,7 @@ impl Packer {
         number(&mut self.body, small(shared));
         number(&mut self.body, small(own.len()));
         self.body.extend_from_slice(own);
-        number(&mut self.body, first);
-        number(&mut self.body, count);
-        if count > 1 {
-            number(&mut self.body, small(run.len()));
-            self.body.extend_from_slice(run);
-        }
+        run.write(&mut self.body);
         self.last.truncate(shared);
         self.last.extend_from_slice(own);
     }
@@ -93,7 +78,7 @@ impl Packer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) term: Vec<u8>,
-    pub(super) docs: Vec<u32>,
+    pub(super) run: Run,
 }
 
 /// Reads the entries of a page for which `wanted` says yes; also whether the page ends with such a one, so that more
@@ -106,59 +91,15 @@ pub(super) fn read(body: &[u8], wanted: impl Fn(&[u8]) -> bool) -> Result<(Vec<E
         let shared = take(&mut rest)? as usize;
         let own = take(&mut rest)? as usize;
         term.truncate(shared);
-        term.extend_from_slice(bytes(&mut rest, own)?);
-        let (first, count) = (take(&mut rest)?, take(&mut rest)?);
-        let mut run: &[u8] = &[];
-        if count > 1 {
-            let length = take(&mut rest)? as usize;
-            run = bytes(&mut rest, length)?;
-        }
+        term.extend_from_slice(slice(&mut rest, own)?);
         goes_on = wanted(&term);
-        if goes_on {
-            // A count is no promise: there is a byte a document at least.
-            let mut docs = Vec::with_capacity(run.len() + 1);
-            docs.push(first);
-            let mut last = first;
-            while !run.is_empty() {
-                last = last.wrapping_add(take(&mut run)?);
-                docs.push(last);
-            }
-            let term = term.clone();
-            found.push(Entry { term, docs });
-        }
+        let run = Run::read(&mut rest, goes_on)?;
+        found.extend(run.map(|run| Entry {
+            term: term.clone(),
+            run,
+        }));
     }
     Ok((found, goes_on))
-}
-
-fn small(number: usize) -> u32 {
-    u32::try_from(number).unwrap_or(u32::MAX)
-}
-
-fn number(out: &mut Vec<u8>, mut number: u32) {
-    while number >= 0x80 {
-        out.push((number & 0x7f) as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push((number & 0x7f) as u8);
-}
-
-fn take(rest: &mut &[u8]) -> Result<u32, StoreError> {
-    let mut number = 0_u32;
-    for shift in [0, 7, 14, 21, 28] {
-        let (byte, after) = rest.split_first().ok_or(StoreError::Unreadable)?;
-        *rest = after;
-        number |= u32::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Ok(number);
-        }
-    }
-    Err(StoreError::Unreadable)
-}
-
-fn bytes<'a>(rest: &mut &'a [u8], count: usize) -> Result<&'a [u8], StoreError> {
-    let (taken, after) = rest.split_at_checked(count).ok_or(StoreError::Unreadable)?;
-    *rest = after;
-    Ok(taken)
 }
 
 #[cfg(test)]
@@ -192,7 +133,7 @@ mod tests {
                 let (entries, _) = read(body, |_| true).unwrap();
                 prop_assert!(key.starts_with(&entries[0].term));
                 for entry in entries {
-                    found.entry(entry.term).or_default().extend(entry.docs);
+                    found.entry(entry.term).or_default().extend(entry.run.docs());
                 }
             }
             prop_assert_eq!(found, terms);

@@ -138,7 +138,7 @@ impl Work<'_> {
             for (reader, places) in readers.iter_mut().zip(&places) {
                 while let Some(entry) = reader.take(self.database, &term)? {
                     let place = |doc: &u32| places.get(*doc as usize).copied().filter(|place| *place != GONE);
-                    list.extend(entry.docs.iter().filter_map(place));
+                    list.extend(entry.run.docs().iter().filter_map(place));
                 }
             }
             list.sort_unstable();

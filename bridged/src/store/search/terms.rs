@@ -126,7 +126,7 @@ mod tests {
             let mut found: BTreeMap<Vec<u8>, BTreeSet<u32>> = BTreeMap::new();
             for (_, body) in terms.pages() {
                 for entry in page::read(&body, |_| true).unwrap().0 {
-                    found.entry(entry.term).or_default().extend(entry.docs);
+                    found.entry(entry.term).or_default().extend(entry.run.docs());
                 }
             }
             prop_assert_eq!(found, want);

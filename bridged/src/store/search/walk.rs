@@ -16,8 +16,10 @@ use super::segment::{self, CHUNK, Segment};
 use crate::store::StoreError;
 use crate::store::sql::{Batch, Database, Sort};
 
-/// Segments that are opened at once, at first and at most.
-const FIRST_GROUP: usize = 2;
+/// Documents of the segments that are gone through at once: at first, and how many times more with each step.
+const FIRST_GROUP: u64 = 16_384;
+const GROWTH: u64 = 8;
+/// Segments that are gone through at once, at most.
 const MOST_GROUP: usize = 64;
 /// Documents that are taken from a segment at once.
 const MOST_TAKEN: usize = 1_024;
@@ -45,7 +47,8 @@ pub(super) struct Search {
     pool: BTreeSet<Uuid>,
     /// Ids from this one on were given away, or are not wanted.
     below: Option<Uuid>,
-    group: usize,
+    /// Documents of the segments that are gone through at once.
+    group: u64,
 }
 
 #[derive(Debug)]
@@ -115,16 +118,30 @@ impl Search {
     fn advance(&mut self, database: &mut dyn Database, want: usize) -> Result<(), StoreError> {
         let newest = self.pool.last().copied();
         self.sources.sort_by_key(|source| std::cmp::Reverse(source.bound));
-        let mut chosen: Vec<&mut Source> = self.sources.iter_mut().take(self.group).collect();
-        self.group = MOST_GROUP.min(self.group * 4);
+        let mut docs = 0;
+        let is_of_group = |source: &&mut Source| {
+            let is_within = docs < self.group;
+            docs += u64::from(source.segment.docs);
+            is_within
+        };
+        let mut chosen: Vec<&mut Source> = self
+            .sources
+            .iter_mut()
+            .take(MOST_GROUP)
+            .take_while(is_of_group)
+            .collect();
+        self.group = self.group.saturating_mul(GROWTH);
         chosen.retain(|source| {
             matches!(source.state, State::Closed) || newest.is_none_or(|newest| source.bound > newest)
         });
         open(database, &self.plan, &mut chosen)?;
         walk(database, &mut chosen, want.min(MOST_TAKEN))?;
+        // What a segment has found keeps until it may be the next.
         let mut taken = Vec::new();
         for (place, source) in chosen.iter_mut().enumerate() {
-            if let State::Open(walk) = &mut source.state {
+            if let State::Open(walk) = &mut source.state
+                && taken.len() < want
+            {
                 taken.extend(walk.taken.drain(..).map(|doc| (place, doc)));
             }
         }
@@ -138,7 +155,7 @@ impl Search {
             }
         }
         for source in chosen {
-            if matches!(&source.state, State::Open(walk) if walk.is_over) {
+            if matches!(&source.state, State::Open(walk) if walk.is_over && walk.taken.is_empty()) {
                 source.state = State::Done;
             }
         }
@@ -174,11 +191,12 @@ fn open(database: &mut dyn Database, plan: &Plan, sources: &mut [&mut Source]) -
     Ok(())
 }
 
-/// Goes on in all of these segments until each has `most` documents or no more.
+/// Goes on in those of these segments that have found nothing yet, until each has `most` documents or no more.
 fn walk(database: &mut dyn Database, sources: &mut [&mut Source], most: usize) -> Result<(), StoreError> {
+    let mut hungry: Vec<&mut &mut Source> = sources.iter_mut().filter(|source| source.is_hungry()).collect();
     loop {
         let mut wanting = Vec::new();
-        for source in sources.iter_mut() {
+        for source in &mut hungry {
             if let State::Open(walk) = &mut source.state
                 && !walk.go_on(most)
             {
@@ -193,6 +211,11 @@ fn walk(database: &mut dyn Database, sources: &mut [&mut Source], most: usize) -
 }
 
 impl Source {
+    /// Whether it has no documents that wait to be taken.
+    fn is_hungry(&self) -> bool {
+        matches!(&self.state, State::Open(walk) if walk.taken.is_empty())
+    }
+
     fn lists(&mut self) -> impl Iterator<Item = &mut List> {
         let walk = match &mut self.state {
             State::Open(walk) => Some(walk),

@@ -1,0 +1,310 @@
+//! The documents of a term, packed. Pure.
+//!
+//! A run is its first document and, whichever is shorter, the distances from one document to the next or a bit for
+//! each number after the first: a word of every prompt then takes an eighth of a byte a prompt. Runs are short, so
+//! that who looks for a document reads few others, and are sought through as they are.
+
+use crate::store::StoreError;
+
+/// Longest distances or bits of a run, in bytes.
+const LONGEST: usize = 900;
+/// Most bytes of a run beside these.
+const HEAD: usize = 15;
+
+/// Documents in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Run {
+    first: u32,
+    rest: Rest,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Rest {
+    /// How many there are, and each as a number of bytes.
+    Distances(u32, Vec<u8>),
+    Bits(Vec<u8>),
+}
+
+impl Run {
+    /// As many of some documents, which are in order, as fit; also how many these are.
+    pub(super) fn pack(docs: &[u32]) -> Option<(Run, usize)> {
+        let (first, rest) = docs.split_first()?;
+        let reach = first.saturating_add(small(LONGEST * 8));
+        let near = rest.partition_point(|doc| *doc <= reach);
+        let near = rest.get(..near).unwrap_or_default();
+        let width = near.last().map_or(0, |last| (last - first).div_ceil(8) as usize);
+        // A distance takes a byte at least.
+        let (rest, count) = if width < near.len() {
+            (bits(*first, near, width), near.len())
+        } else {
+            distances(*first, rest)
+        };
+        Some((Run { first: *first, rest }, count + 1))
+    }
+
+    /// Adds the run to a page.
+    pub(super) fn write(&self, page: &mut Vec<u8>) {
+        let (count, bytes) = match &self.rest {
+            Rest::Distances(count, bytes) => (*count + 1, bytes),
+            // There is no run of no documents.
+            Rest::Bits(bytes) => (0, bytes),
+        };
+        number(page, self.first);
+        number(page, count);
+        if count != 1 {
+            number(page, small(bytes.len()));
+            page.extend_from_slice(bytes);
+        }
+    }
+
+    /// Takes a run from the rest of a page; nothing where it is not wanted.
+    pub(super) fn read(page: &mut &[u8], is_wanted: bool) -> Result<Option<Run>, StoreError> {
+        let (first, count) = (take(page)?, take(page)?);
+        let mut bytes: &[u8] = &[];
+        if count != 1 {
+            let length = take(page)? as usize;
+            bytes = slice(page, length)?;
+        }
+        if !is_wanted {
+            return Ok(None);
+        }
+        let rest = match count.checked_sub(1) {
+            None => Rest::Bits(bytes.to_vec()),
+            Some(count) => Rest::Distances(count, bytes.to_vec()),
+        };
+        Ok(Some(Run { first, rest }))
+    }
+
+    /// Most bytes that it takes on a page.
+    pub(super) fn size(&self) -> usize {
+        match &self.rest {
+            Rest::Distances(_, bytes) | Rest::Bits(bytes) => bytes.len() + HEAD,
+        }
+    }
+
+    /// The first document.
+    pub(super) fn first(&self) -> u32 {
+        self.first
+    }
+
+    /// The last document.
+    pub(super) fn last(&self) -> u32 {
+        let mut last = self.first;
+        match &self.rest {
+            Rest::Distances(_, bytes) => {
+                let mut bytes = bytes.as_slice();
+                while let Ok(distance) = take(&mut bytes) {
+                    last = last.saturating_add(distance);
+                }
+            }
+            Rest::Bits(bytes) => {
+                let byte = bytes.iter().rposition(|byte| *byte != 0);
+                let bits = |at: usize| bytes.get(at).map_or(0, |byte| 8 - byte.leading_zeros() as usize);
+                last = last.saturating_add(byte.map_or(0, |at| small(at * 8 + bits(at))));
+            }
+        }
+        last
+    }
+
+    /// How many documents there are.
+    pub(super) fn count(&self) -> u64 {
+        1 + match &self.rest {
+            Rest::Distances(count, _) => u64::from(*count),
+            Rest::Bits(bytes) => bytes.iter().map(|byte| u64::from(byte.count_ones())).sum(),
+        }
+    }
+
+    /// All documents.
+    pub(super) fn docs(&self) -> Vec<u32> {
+        let mut docs = vec![self.first];
+        match &self.rest {
+            Rest::Distances(_, bytes) => {
+                let (mut bytes, mut doc) = (bytes.as_slice(), self.first);
+                while let Ok(distance) = take(&mut bytes) {
+                    doc = doc.wrapping_add(distance);
+                    docs.push(doc);
+                }
+            }
+            Rest::Bits(bytes) => {
+                let mut bit = 0;
+                while let Some(next) = next_bit(bytes, bit) {
+                    docs.push(self.first.wrapping_add(small(next) + 1));
+                    bit = next + 1;
+                }
+            }
+        }
+        docs
+    }
+}
+
+/// Reads a run forwards.
+#[derive(Debug)]
+pub(super) struct Seeker {
+    run: Run,
+    /// The document that was found last, and the distances up to it in bytes.
+    doc: u32,
+    read: usize,
+}
+
+impl Seeker {
+    pub(super) fn new(run: Run) -> Seeker {
+        let (doc, read) = (run.first, 0);
+        Seeker { run, doc, read }
+    }
+
+    pub(super) fn run(&self) -> &Run {
+        &self.run
+    }
+
+    /// The first document from `doc` on; what is asked for never goes back.
+    pub(super) fn seek(&mut self, doc: u32) -> Option<u32> {
+        if doc <= self.doc {
+            return Some(self.doc);
+        }
+        match &self.run.rest {
+            Rest::Distances(_, bytes) => {
+                let mut rest = bytes.get(self.read..).unwrap_or_default();
+                while self.doc < doc {
+                    self.doc = self.doc.saturating_add(take(&mut rest).ok()?);
+                    self.read = bytes.len() - rest.len();
+                }
+            }
+            Rest::Bits(bytes) => {
+                let bit = next_bit(bytes, (doc - self.run.first - 1) as usize)?;
+                self.doc = self.run.first.checked_add(small(bit) + 1)?;
+            }
+        }
+        Some(self.doc)
+    }
+}
+
+fn bits(first: u32, docs: &[u32], width: usize) -> Rest {
+    let mut bytes = vec![0; width];
+    for doc in docs {
+        let bit = doc - first - 1;
+        if let Some(byte) = bytes.get_mut((bit / 8) as usize) {
+            *byte |= 1 << (bit % 8);
+        }
+    }
+    Rest::Bits(bytes)
+}
+
+fn distances(first: u32, docs: &[u32]) -> (Rest, usize) {
+    let (mut bytes, mut last, mut count) = (Vec::new(), first, 0);
+    for doc in docs {
+        if bytes.len() + 5 > LONGEST {
+            break;
+        }
+        number(&mut bytes, doc.wrapping_sub(last));
+        (last, count) = (*doc, count + 1);
+    }
+    (Rest::Distances(count, bytes), count as usize)
+}
+
+/// The first bit that is set, from one on.
+fn next_bit(bytes: &[u8], bit: usize) -> Option<usize> {
+    let mut at = bit / 8;
+    let mut byte = bytes.get(at)? & (0xff << (bit % 8));
+    while byte == 0 {
+        at += 1;
+        byte = *bytes.get(at)?;
+    }
+    Some(at * 8 + byte.trailing_zeros() as usize)
+}
+
+pub(super) fn small(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+/// Writes a number, seven bits a byte.
+pub(super) fn number(out: &mut Vec<u8>, mut number: u32) {
+    while number >= 0x80 {
+        out.push((number & 0x7f) as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push((number & 0x7f) as u8);
+}
+
+/// Takes a number.
+pub(super) fn take(rest: &mut &[u8]) -> Result<u32, StoreError> {
+    let mut number = 0_u32;
+    for shift in [0, 7, 14, 21, 28] {
+        let (byte, after) = rest.split_first().ok_or(StoreError::Unreadable)?;
+        *rest = after;
+        number |= u32::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Ok(number);
+        }
+    }
+    Err(StoreError::Unreadable)
+}
+
+/// Takes some bytes.
+pub(super) fn slice<'a>(rest: &mut &'a [u8], count: usize) -> Result<&'a [u8], StoreError> {
+    let (taken, after) = rest.split_at_checked(count).ok_or(StoreError::Unreadable)?;
+    *rest = after;
+    Ok(taken)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn runs(docs: &[u32]) -> Vec<Run> {
+        let (mut rest, mut runs) = (docs, Vec::new());
+        while let Some((run, count)) = Run::pack(rest) {
+            let mut page = Vec::new();
+            run.write(&mut page);
+            assert!(page.len() <= run.size() && run.size() <= LONGEST + HEAD);
+            let mut page = page.as_slice();
+            assert_eq!(Run::read(&mut page, true).unwrap().as_ref(), Some(&run));
+            assert!(page.is_empty());
+            assert_eq!((run.count(), run.last()), (count as u64, rest[count - 1]));
+            runs.push(run);
+            rest = &rest[count..];
+        }
+        runs
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_packed_is_found(
+            // Lists of all densities, from every document to one of a million.
+            gaps in prop::collection::vec((0_u32..20).prop_map(|power| 1 << power), 1..4_000),
+            many in prop::collection::vec(1_u32..4, 0..20_000),
+            step in 1_u32..5_000,
+        ) {
+            let mut last = 0_u32;
+            let docs: Vec<u32> = gaps.iter().chain(&many).map(|gap| { last = last.saturating_add(*gap); last }).collect();
+            let docs: Vec<u32> = docs.into_iter().collect::<BTreeSet<_>>().into_iter().collect();
+            let runs = runs(&docs);
+            prop_assert_eq!(runs.iter().flat_map(Run::docs).collect::<Vec<_>>(), docs.clone());
+            for run in runs {
+                let docs = run.docs();
+                let mut seeker = Seeker::new(run);
+                let mut doc = docs[0].saturating_sub(1);
+                loop {
+                    let want = docs.get(docs.partition_point(|known| *known < doc)).copied();
+                    prop_assert_eq!(seeker.seek(doc), want);
+                    prop_assert_eq!(seeker.seek(doc), want, "asked again");
+                    let Some(found) = want else { break };
+                    doc = found.saturating_add(step);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_most_have_takes_a_bit() {
+        let all: Vec<u32> = (0..7_000).collect();
+        let (run, count) = Run::pack(&all).unwrap();
+        assert_eq!((count, run.size()), (7_000, 875 + HEAD));
+        let every_twentieth: Vec<u32> = (0..7_000).step_by(20).collect();
+        let (run, count) = Run::pack(&every_twentieth).unwrap();
+        assert_eq!((count, run.size()), (350, 349 + HEAD));
+    }
+}
