@@ -16,6 +16,8 @@ use crate::serve::{Signal, Signals};
 
 /// Interceptions that are read at once.
 const PAGE: u32 = 50;
+/// Longest wait for the search index.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// How often a follower looks for more.
 const LOOK: Duration = Duration::from_millis(300);
 
@@ -25,6 +27,8 @@ enum Ended {
     Store(StoreError),
     /// Nobody takes what is written.
     Output(io::Error),
+    /// Not all can be found.
+    Incomplete,
 }
 
 impl From<StoreError> for Ended {
@@ -71,6 +75,9 @@ pub(crate) async fn run(globals: &Globals, options: ExportOptions) -> Result<(),
         Err(Ended::Store(error)) => Err(unreadable(error)),
         // The reader has seen enough.
         Err(Ended::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(Ended::Incomplete) => Err(Failure::new(
+            "the search index is being made, and an export by words would not be complete: try again later, with the gateway running",
+        )),
         Err(Ended::Output(error)) => Err(Failure::because("the records cannot be written", error)),
     }
 }
@@ -122,6 +129,9 @@ struct Sheet {
 impl Sheet {
     /// Writes all that is there, the latest first.
     async fn write_all(&mut self, store: &Store, filter: Filter) -> Result<(), Ended> {
+        if filter.query.is_some() && !store.is_searchable(PATIENCE).await? {
+            return Err(Ended::Incomplete);
+        }
         write(self.format.begin()).await?;
         let mut cursor = None;
         loop {

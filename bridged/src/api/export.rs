@@ -5,6 +5,7 @@
 //! middle of the body, which HTTP tells from a whole answer.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -20,6 +21,9 @@ use crate::store::{Cursor, Filter, InterceptionRow, Page};
 
 /// Interceptions that are read at once.
 const PAGE: u32 = 20;
+
+/// Longest wait for the search index.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Bytes that are sent at once.
 const CHUNK: usize = 64 << 10;
@@ -38,6 +42,12 @@ pub(super) async fn export(State(app): State<Arc<App>>, asked: Asked) -> Result<
     let (identity, filter) = (asked.caller, asked.filter);
     let format = asked.export.unwrap_or_default();
     let place = Place::take(&app, &identity)?;
+    if filter.query.is_some() && !app.store.is_searchable(PATIENCE).await? {
+        app.metrics.refused("search_index_behind");
+        return Err(Problem::later(
+            "the search index is being made, and an export by words would not be complete",
+        ));
+    }
     // What fails at once is a proper error.
     let first = app.store.interceptions(filter.clone(), page(None)).await?;
     let (pipe, body) = pipe();

@@ -51,8 +51,8 @@ impl Problem {
         }
     }
 
-    /// Too much at once.
-    pub(super) fn crowded(detail: &str) -> Problem {
+    /// What may work a little later.
+    pub(super) fn later(detail: &str) -> Problem {
         Problem {
             wait: Some(WAIT),
             ..Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
@@ -173,5 +173,5 @@ impl IntoResponse for Problem {
     }
 }
 
-/// Seconds after which a stream may have ended.
+/// Seconds after which it may.
 const WAIT: u32 = 10;

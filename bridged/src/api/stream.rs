@@ -64,7 +64,7 @@ impl Place {
     pub(super) fn take(app: &App, caller: &Identity) -> Result<Place, Problem> {
         app.streams.enter(&caller.user).ok_or_else(|| {
             app.metrics.refused("too_many_streams");
-            Problem::crowded("too many exports and event streams run at once")
+            Problem::later("too many exports and event streams run at once")
         })
     }
 }

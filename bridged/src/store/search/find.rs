@@ -6,11 +6,13 @@
 //! latest fitting prompt, and all of the filter is about that prompt's interception.
 
 use std::cmp::Reverse;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use uuid::Uuid;
 
+use super::fresh;
 use super::query::{Query, Term};
+use super::scan::Scan;
 use super::segment::{self, Trait};
 use super::walk::{Plan, Search};
 use crate::record::Outcome;
@@ -23,8 +25,9 @@ use crate::store::{StoreError, read};
 
 /// Candidates in one statement: mostly all of a page fit, so the first of them are enough.
 const CHECKED: [usize; 2] = [51, 512];
-/// Most candidates that are looked at for one page; it ends there, and the next goes on.
+/// Most candidates that are looked at for one page, and most whose prompts are read; it ends there, and the next goes on.
 const LOOKED_AT: usize = 4_096;
+const READ: usize = 512;
 /// Candidates that are asked for at once.
 const MOST_WANTED: usize = 1_024;
 /// Words of a question that are looked up; the rest is looked for in the prompts.
@@ -95,7 +98,8 @@ fn has_later(
         let values = [session.into(), from.into(), (MOST_WANTED as u64).into()];
         let ids = read::ids(database.query(sql, &values)?)?;
         let Some(last) = ids.last() else { return Ok(false) };
-        if !check(database, filter, Some(query), &ids)?.is_empty() {
+        let fit = read_for(database, query, &ids)?;
+        if !allowed(database, filter, &fit)?.is_empty() {
             return Ok(true);
         }
         from = Uuid::from_u128(last.as_u128().saturating_add(1));
@@ -113,10 +117,14 @@ struct Hit {
 struct Hits<'q> {
     filter: &'q Filter,
     query: &'q Query,
-    /// Whether the prompts have to be looked at.
+    /// Whether all prompts have to be read.
     is_read: bool,
+    /// Candidates of which the index knows nothing.
+    fresh: BTreeSet<Uuid>,
     candidates: Candidates,
     looked_at: usize,
+    /// How many are looked at for a page.
+    most: usize,
     want: usize,
     /// The last candidate, if there may be more.
     reached: Option<Uuid>,
@@ -141,21 +149,25 @@ impl<'q> Hits<'q> {
     ) -> Result<Hits<'q>, StoreError> {
         // An interception in flight is not in the index as such, and there are never many.
         let is_short = !filter.session.is_empty() || filter.status == [Status::InFlight];
+        let mut fresh = BTreeSet::new();
         let candidates = if is_short {
             Candidates::List { below }
+        } else if let Some(plan) = plan(database, filter, query)? {
+            fresh = fresh::unread(database)?;
+            Candidates::Index(Search::begin(database, plan, below, &fresh)?)
         } else {
-            match plan(database, filter, query)? {
-                Some(plan) => Candidates::Index(Search::begin(database, plan, below)?),
-                None => Candidates::None,
-            }
+            Candidates::None
         };
         let is_plain = |term: &Term| term.words.len() == 1 && !term.is_open;
+        let is_read = is_short || query.terms.len() > LOOKED_UP || !query.terms.iter().all(is_plain);
         Ok(Hits {
             filter,
             query,
-            is_read: is_short || query.terms.len() > LOOKED_UP || !query.terms.iter().all(is_plain),
+            is_read,
+            fresh,
             candidates,
             looked_at: 0,
+            most: if is_read { READ } else { LOOKED_AT },
             want: 0,
             reached: None,
         })
@@ -163,7 +175,7 @@ impl<'q> Hits<'q> {
 
     /// Some more, perhaps none; nothing at the end.
     fn next(&mut self, database: &mut dyn Database, want: usize) -> Result<Option<Vec<Hit>>, StoreError> {
-        if self.looked_at >= LOOKED_AT {
+        if self.looked_at >= self.most {
             return Ok(None);
         }
         // Where few of them fit, more are asked for.
@@ -187,13 +199,16 @@ impl<'q> Hits<'q> {
             return Ok(None);
         }
         self.looked_at += found.len();
-        let query = self.is_read.then_some(self.query);
-        check(database, self.filter, query, &found).map(Some)
+        let (unread, mut known): (Vec<Uuid>, Vec<Uuid>) = found
+            .iter()
+            .partition(|id| self.is_read || self.fresh.contains(id));
+        known.extend(read_for(database, self.query, &unread)?);
+        allowed(database, self.filter, &known).map(Some)
     }
 
     /// Where to go on although the page is not full.
     fn goes_on(&self) -> Option<Cursor> {
-        let reached = self.reached.filter(|_| self.looked_at >= LOOKED_AT);
+        let reached = self.reached.filter(|_| self.looked_at >= self.most);
         reached.map(read::cursor_of)
     }
 }
@@ -263,41 +278,59 @@ fn outcomes(filter: &Filter) -> Option<Vec<Vec<u8>>> {
     terms.filter(|terms| !terms.is_empty())
 }
 
-/// Those of `ids` that fit, in the same order; with `query` only those whose prompts do.
-fn check(
-    database: &mut dyn Database,
-    filter: &Filter,
-    query: Option<&Query>,
-    ids: &[Uuid],
-) -> Result<Vec<Hit>, StoreError> {
+/// Those of `ids` whose prompts fit.
+fn read_for(database: &mut dyn Database, query: &Query, ids: &[Uuid]) -> Result<Vec<Uuid>, StoreError> {
+    let mut fit = Vec::new();
+    let scan = Scan::new(query);
+    each_of(ids, |question, marks| {
+        let sql = format!("SELECT interception, body FROM prompt WHERE interception IN ({marks})");
+        for row in database.query(&sql, &question.values)? {
+            let mut row = row.read();
+            let (id, body) = (row.id()?, row.blob()?);
+            let text = Content::read(&body)?.text();
+            if text.is_some_and(|text| scan.fits(&text)) {
+                fit.push(id);
+            }
+        }
+        Ok(())
+    })?;
+    Ok(fit)
+}
+
+/// Those of `ids` that the filter allows, the latest first.
+fn allowed(database: &mut dyn Database, filter: &Filter, ids: &[Uuid]) -> Result<Vec<Hit>, StoreError> {
     let mut hits = Vec::new();
-    let [few, many] = CHECKED;
-    let count = if ids.len() <= few { few } else { many };
-    for ids in ids.chunks(count) {
-        let mut question = Question::default();
-        let mut conditions = vec![format!("x.id IN ({})", question.marks(ids, count))];
+    each_of(ids, |mut question, marks| {
+        let mut conditions = vec![format!("x.id IN ({marks})")];
         conditions.extend(read::conditions(&mut question, filter));
-        let body = if query.is_some() {
-            "p.body"
-        } else {
-            "substr(p.body, 1, 1)"
-        };
         let sql = format!(
-            "SELECT x.id, x.session, {body} FROM interception x JOIN prompt p ON p.interception = x.id WHERE {}",
+            "SELECT x.id, x.session, substr(p.body, 1, 1) FROM interception x
+             JOIN prompt p ON p.interception = x.id WHERE {}",
             conditions.join(" AND ")
         );
         for row in database.query(&sql, &question.values)? {
             let mut row = row.read();
-            let (id, session, body) = (row.id()?, row.int()?, row.blob()?);
-            let fits = match query {
-                Some(query) => Content::read(&body)?.text().is_some_and(|text| query.fits(&text)),
-                None => !content::is_erased(&body),
-            };
-            if fits {
+            let (id, session) = (row.id()?, row.int()?);
+            if !content::is_erased(&row.blob()?) {
                 hits.push(Hit { id, session });
             }
         }
-    }
+        Ok(())
+    })?;
     hits.sort_unstable_by_key(|hit| Reverse(hit.id));
     Ok(hits)
+}
+
+/// Asks about some ids in statements of one of two lengths, which are kept prepared.
+fn each_of(
+    ids: &[Uuid],
+    mut ask: impl FnMut(Question, String) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let [few, many] = CHECKED;
+    let count = if ids.len() <= few { few } else { many };
+    ids.chunks(count).try_for_each(|ids| {
+        let mut question = Question::default();
+        let marks = question.marks(ids, count);
+        ask(question, marks)
+    })
 }

@@ -157,15 +157,15 @@ fn connect(store: &Store) -> Result<Box<dyn Database>, StoreError> {
 }
 
 /// How far a chain was read.
-struct Position {
-    instance: i64,
-    n: i64,
-    head: i64,
+pub(super) struct Position {
+    pub(super) instance: i64,
+    pub(super) n: i64,
+    pub(super) head: i64,
 }
 
 impl Position {
     /// Of every chain that has links which were not read.
-    fn all(database: &mut dyn Database) -> Result<Vec<Position>, StoreError> {
+    pub(super) fn all(database: &mut dyn Database) -> Result<Vec<Position>, StoreError> {
         let sql = "SELECT i.id, coalesce(p.n, 0), i.head_n FROM instance i
             LEFT JOIN search_position p ON p.instance = i.id WHERE i.head_n > coalesce(p.n, 0) ORDER BY i.id";
         let read = |row: Row| {

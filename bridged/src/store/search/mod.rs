@@ -1,12 +1,14 @@
 //! Full-text search over prompts: an index of its own in the tables of either database.
 //!
 //! It is made in the background (`indexer`) out of segments (`segment`, `terms`, `page`, `run`) that are merged as they become
-//! many (`rewrite`), and read from the newest prompt on (`walk`, `list`, `find`). `words` and `query` say what fits.
+//! many (`rewrite`), and read from the newest prompt on (`walk`, `list`, `scan`, `find`);
+//! what it has not read yet is looked for in the prompts (`fresh`). `words` and `query` say what fits.
 //! Both databases hold the same index and find the same. Invariants: the index never decides what is shown, it only
 //! names candidates; nothing in it outlives the erasure of its text for longer than `indexer` says; no transaction on
 //! it is long enough to hold up the writer of records.
 
 mod find;
+mod fresh;
 mod indexer;
 mod lease;
 mod list;
@@ -14,10 +16,13 @@ mod page;
 mod query;
 mod rewrite;
 mod run;
+mod scan;
 mod segment;
 mod terms;
 mod walk;
 mod words;
+
+use std::time::{Duration, Instant};
 
 pub use query::{Query, QueryError};
 
@@ -27,6 +32,27 @@ pub(super) use indexer::{Indexer, forget, purge};
 pub(super) use lease::Lease;
 #[cfg(test)]
 pub(super) use list::seek_through;
+
+/// The pause between two looks at how far the index is.
+const PAUSE: Duration = Duration::from_millis(100);
+
+impl super::Store {
+    /// Whether a search finds all that is on record, which for long it does not only while the index is being made;
+    /// waits up to `patience` for it.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn is_searchable(&self, patience: Duration) -> Result<bool, super::StoreError> {
+        let began = Instant::now();
+        loop {
+            let is_complete = self.ask(|database| fresh::is_complete(database)).await?;
+            if is_complete || began.elapsed() >= patience {
+                return Ok(is_complete);
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}
 
 #[cfg(test)]
 impl super::Store {

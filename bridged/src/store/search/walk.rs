@@ -67,11 +67,12 @@ enum State {
 }
 
 impl Search {
-    /// Begins below an id.
+    /// Begins below an id, with ids of which the index does not know.
     pub(super) fn begin(
         database: &mut dyn Database,
         plan: Plan,
         below: Option<Uuid>,
+        fresh: &BTreeSet<Uuid>,
     ) -> Result<Search, StoreError> {
         let can_fit = |segment: &Segment| {
             plan.after.is_none_or(|after| segment.latest >= after)
@@ -87,7 +88,7 @@ impl Search {
         Ok(Search {
             sources: segments.map(source).collect(),
             plan,
-            pool: BTreeSet::new(),
+            pool: fresh.range(..below.unwrap_or(Uuid::max())).copied().collect(),
             below,
             group: FIRST_GROUP,
         })

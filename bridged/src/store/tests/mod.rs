@@ -174,7 +174,8 @@ on_both! {
         a_rare_word_among_frequent_ones_is_found_everywhere
         no_document_of_a_long_list_is_passed_over
         what_is_erased_is_nowhere_in_the_index
-        the_background_finds_new_records_by_itself
+        what_is_on_record_is_found_at_once_and_indexed_by_itself
+        a_search_that_cannot_find_everything_says_so
         one_works_on_the_index_at_a_time
         no_search_reads_a_whole_table
     ;
