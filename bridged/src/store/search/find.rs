@@ -27,7 +27,9 @@ use crate::store::{StoreError, read};
 const CHECKED: [usize; 2] = [51, 512];
 /// Most candidates that are looked at for one page, and most whose prompts are read; it ends there, and the next goes on.
 const LOOKED_AT: usize = 4_096;
-const READ: usize = 512;
+const READ: usize = 256;
+/// Candidates that are asked for beyond what will do, so that it mostly does.
+const SPARE: usize = 8;
 /// Candidates that are asked for at once.
 const MOST_WANTED: usize = 1_024;
 /// Words of a question that are looked up; the rest is looked for in the prompts.
@@ -125,7 +127,9 @@ struct Hits<'q> {
     looked_at: usize,
     /// How many are looked at for a page.
     most: usize,
-    want: usize,
+    /// How many were wanted last, and how many candidates were asked for.
+    wanted: usize,
+    asked: usize,
     /// The last candidate, if there may be more.
     reached: Option<Uuid>,
 }
@@ -168,7 +172,8 @@ impl<'q> Hits<'q> {
             candidates,
             looked_at: 0,
             most: if is_read { READ } else { LOOKED_AT },
-            want: 0,
+            wanted: 0,
+            asked: 0,
             reached: None,
         })
     }
@@ -178,14 +183,13 @@ impl<'q> Hits<'q> {
         if self.looked_at >= self.most {
             return Ok(None);
         }
-        // Where few of them fit, more are asked for.
-        self.want = MOST_WANTED.min(want.max(self.want * 2));
+        self.ask_for(want);
         let found = match &mut self.candidates {
-            Candidates::Index(search) => search.next(database, self.want)?,
+            Candidates::Index(search) => search.next(database, self.asked)?,
             Candidates::List { below } => {
                 let page = Page {
                     cursor: below.map(read::cursor_of),
-                    limit: u32::try_from(self.want).unwrap_or(u32::MAX),
+                    limit: u32::try_from(self.asked).unwrap_or(u32::MAX),
                 };
                 let (sql, question) = read::page_of(database.dialect(), self.filter, page);
                 let found = read::ids(database.query(&sql, &question.values)?)?;
@@ -204,6 +208,17 @@ impl<'q> Hits<'q> {
             .partition(|id| self.is_read || self.fresh.contains(id));
         known.extend(read_for(database, self.query, &unread)?);
         allowed(database, self.filter, &known).map(Some)
+    }
+
+    /// As many candidates as will be enough if as many of them serve as of the last ones.
+    fn ask_for(&mut self, want: usize) {
+        let (asked, served) = (self.asked, self.wanted - want.min(self.wanted));
+        let enough = match asked.checked_mul(want).and_then(|all| all.checked_div(served)) {
+            Some(enough) => (enough + SPARE).min(asked * 2),
+            None => asked * 2,
+        };
+        self.asked = enough.max(want).min(MOST_WANTED);
+        self.wanted = want;
     }
 
     /// Where to go on although the page is not full.

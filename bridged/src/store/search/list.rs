@@ -18,15 +18,15 @@ const MOST_OPEN: usize = 8;
 pub(super) struct List {
     segment: i64,
     term: Vec<u8>,
-    /// The documents that were read last, in order, as far as they were not passed.
+    /// The documents that were read, in order, as far as they were not passed.
     runs: VecDeque<Seeker>,
-    /// How many pages these were on.
+    /// How many pages were read last.
     pages: usize,
     /// From which key on there may be more pages.
     more: Option<Vec<u8>>,
     /// The document from which on pages are wanted.
     wanted: Option<u32>,
-    /// How often what was read last had the answer.
+    /// How often these had the answer.
     answers: usize,
 }
 
@@ -95,6 +95,8 @@ static EIGHT: Fetch = Fetch {
         ),
     },
 };
+/// Runs of a page, mostly.
+const NEARLY: usize = 2;
 /// Answers from a page at which something of every page is taken.
 const ANSWERS: usize = 2;
 
@@ -144,6 +146,11 @@ impl List {
         Seek::Wanting
     }
 
+    /// Whether there are more pages, which are wanted soon.
+    fn is_nearly_read(&self) -> bool {
+        self.more.is_some() && self.runs.len() <= NEARLY
+    }
+
     fn take(&mut self, (first, body): (Vec<u8>, &[u8])) -> Result<(), StoreError> {
         let (entries, goes_on) = page::read(body, |term| term == self.term)?;
         self.runs
@@ -167,16 +174,16 @@ impl List {
     }
 }
 
-/// Reads what is wanted of some lists, with two statements at most. The others stay as they are.
+/// Reads what is wanted of some lists, with two statements at most.
 pub(super) fn fetch(database: &mut dyn Database, lists: Vec<&mut List>) -> Result<(), StoreError> {
-    let wanting = lists.into_iter().filter(|list| list.wanted.is_some());
     // A question to a server takes longer than what is read in vain.
     let is_far = database.dialect() == Dialect::Postgres;
+    let is_due = |list: &&mut List| list.wanted.is_some() || (is_far && list.is_nearly_read());
     let is_worth_it = |list: &&mut List| {
         let is_taken_in_turn = list.answers > list.pages * ANSWERS;
         is_taken_in_turn || (is_far && list.pages > 0)
     };
-    let (many, few): (Vec<_>, Vec<_>) = wanting.partition(is_worth_it);
+    let (many, few): (Vec<_>, Vec<_>) = lists.into_iter().filter(is_due).partition(is_worth_it);
     ONE.run(database, few)?;
     EIGHT.run(database, many)
 }
@@ -185,8 +192,11 @@ impl Fetch {
     fn run(&'static self, database: &mut dyn Database, mut lists: Vec<&mut List>) -> Result<(), StoreError> {
         let mut rows = Vec::with_capacity(lists.len());
         for (place, list) in lists.iter_mut().enumerate() {
-            let key = key(&list.term, list.wanted.take());
             let low = list.more.take().unwrap_or_default();
+            let key = match list.wanted.take() {
+                Some(doc) => key(&list.term, Some(doc)),
+                None => low.clone(),
+            };
             let high = [list.term.as_slice(), &[1]].concat();
             rows.push(vec![
                 (place as u64).into(),
@@ -196,7 +206,6 @@ impl Fetch {
                 high.into(),
             ]);
             (list.pages, list.answers) = (0, 0);
-            list.runs.clear();
         }
         for row in database.batch(&self.batch, rows)? {
             let mut row = row.read();

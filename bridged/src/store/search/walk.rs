@@ -16,7 +16,8 @@ use super::segment::{self, CHUNK, Segment};
 use crate::store::StoreError;
 use crate::store::sql::{Batch, Database, Sort};
 
-/// Documents of the segments that are gone through at once: at first, and how many times more with each step.
+/// Documents of the segments that are gone through at once: at first for each thing that is required, because the more
+/// it is the fewer have it, and how many times more with each step.
 const FIRST_GROUP: u64 = 16_384;
 const GROWTH: u64 = 8;
 /// Segments that are gone through at once, at most.
@@ -85,12 +86,13 @@ impl Search {
             segment,
             state: State::Closed,
         };
+        let required = plan.words.len() + plan.beginnings.len() + plan.traits.len();
         Ok(Search {
             sources: segments.map(source).collect(),
             plan,
             pool: fresh.range(..below.unwrap_or(Uuid::max())).copied().collect(),
             below,
-            group: FIRST_GROUP,
+            group: FIRST_GROUP * required.max(1) as u64,
         })
     }
 
