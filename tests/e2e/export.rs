@@ -322,6 +322,46 @@ async fn a_follower_waits_for_a_database_that_is_away() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_export_by_words_has_what_was_just_asked_and_is_refused_where_it_cannot_be_whole() {
+    let Some(server) = Postgres::start() else {
+        return;
+    };
+    let fake = FakeProvider::answering(Offers::Both, &[CHAT]).await;
+    let url = server.database("shared");
+    let settings = Settings::in_front_of(&fake).env("CAUSEWAY_STORE__URL", url.clone());
+    let gateway = Gateway::start(settings).await;
+    let token = gateway.token();
+    // Nobody makes the index.
+    let lease = "INSERT INTO causeway.search_lease VALUES (1, '\\x00', 9e18)
+        ON CONFLICT (id) DO UPDATE SET holder = excluded.holder, until = excluded.until";
+    server.run(&url, lease);
+    let few = call(&gateway, &token, "straw", 3).await;
+    let found = json_lines(&text(&gateway, &token, "?q=straw").await);
+    assert_eq!(requests(&found).len(), few.len());
+    let call_some = |count| call(&gateway, &token, "straw", count);
+    tokio::join!(call_some(150), call_some(150), call_some(150), call_some(150));
+    let refused = export(&gateway, &token, "?q=straw").await;
+    assert_eq!((refused.status, refused.header("retry-after")), (503, "10"));
+    let counted = "causeway_refusals_total{reason=\"search_index_behind\"}";
+    assert_eq!(gateway.metric(counted).await, 1);
+    let refused = gateway
+        .command()
+        .args(["export", "-q", "straw"])
+        .output()
+        .unwrap();
+    assert!(!refused.status.success() && refused.stdout.is_empty());
+    let told = String::from_utf8(refused.stderr).unwrap();
+    assert!(told.contains("the search index is being made"), "{told}");
+    server.run(&url, "DELETE FROM causeway.search_lease");
+    let found = eventually("the whole export", async || {
+        let answer = export(&gateway, &token, "?q=straw").await;
+        (answer.status == 200).then_some(answer)
+    });
+    let found = String::from_utf8(found.await.bytes().await.to_vec()).unwrap();
+    assert_eq!(json_lines(&found).len(), 603);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_follower_goes_on_until_it_is_interrupted_or_nobody_reads() {
     let (_fake, gateway) = started().await;
     let token = gateway.token();

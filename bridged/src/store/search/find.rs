@@ -25,9 +25,10 @@ use crate::store::{StoreError, read};
 
 /// Candidates in one statement: mostly all of a page fit, so the first of them are enough.
 const CHECKED: [usize; 2] = [51, 512];
-/// Most candidates that are looked at for one page, and most whose prompts are read; it ends there, and the next goes on.
+/// Most candidates that are looked at for one page, which ends there; the next goes on.
 const LOOKED_AT: usize = 4_096;
-const READ: usize = 256;
+/// The same where all of their prompts have to be read.
+const READ: usize = 320;
 /// Candidates that are asked for beyond what will do, so that it mostly does.
 const SPARE: usize = 8;
 /// Candidates that are asked for at once.
@@ -217,7 +218,7 @@ impl<'q> Hits<'q> {
             Some(enough) => (enough + SPARE).min(asked * 2),
             None => asked * 2,
         };
-        self.asked = enough.max(want).min(MOST_WANTED);
+        self.asked = enough.max(want).min(MOST_WANTED).min(self.most - self.looked_at);
         self.wanted = want;
     }
 

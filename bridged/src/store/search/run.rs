@@ -26,10 +26,11 @@ enum Rest {
 }
 
 impl Run {
-    /// As many of some documents, which are in order, as fit; also how many these are.
-    pub(super) fn pack(docs: &[u32]) -> Option<(Run, usize)> {
+    /// As many of some documents, which are in order, as fit into so many bytes; also how many these are.
+    pub(super) fn pack(docs: &[u32], room: usize) -> Option<(Run, usize)> {
         let (first, rest) = docs.split_first()?;
-        let reach = first.saturating_add(small(LONGEST * 8));
+        let room = room.saturating_sub(HEAD).min(LONGEST);
+        let reach = first.saturating_add(small(room * 8));
         let near = rest.partition_point(|doc| *doc <= reach);
         let near = rest.get(..near).unwrap_or_default();
         let width = near.last().map_or(0, |last| (last - first).div_ceil(8) as usize);
@@ -37,7 +38,7 @@ impl Run {
         let (rest, count) = if width < near.len() {
             (bits(*first, near, width), near.len())
         } else {
-            distances(*first, rest)
+            distances(*first, rest, room)
         };
         Some((Run { first: *first, rest }, count + 1))
     }
@@ -70,7 +71,8 @@ impl Run {
         }
         let rest = match count.checked_sub(1) {
             None => Rest::Bits(bytes.to_vec()),
-            Some(count) => Rest::Distances(count, bytes.to_vec()),
+            // A count is no promise: there is a byte a document at least.
+            Some(count) => Rest::Distances(count.min(small(bytes.len())), bytes.to_vec()),
         };
         Ok(Some(Run { first, rest }))
     }
@@ -189,10 +191,10 @@ fn bits(first: u32, docs: &[u32], width: usize) -> Rest {
     Rest::Bits(bytes)
 }
 
-fn distances(first: u32, docs: &[u32]) -> (Rest, usize) {
+fn distances(first: u32, docs: &[u32], room: usize) -> (Rest, usize) {
     let (mut bytes, mut last, mut count) = (Vec::new(), first, 0);
     for doc in docs {
-        if bytes.len() + 5 > LONGEST {
+        if bytes.len() + 5 > room {
             break;
         }
         number(&mut bytes, doc.wrapping_sub(last));
@@ -254,12 +256,12 @@ mod tests {
 
     use super::*;
 
-    fn runs(docs: &[u32]) -> Vec<Run> {
+    fn runs(docs: &[u32], room: usize) -> Vec<Run> {
         let (mut rest, mut runs) = (docs, Vec::new());
-        while let Some((run, count)) = Run::pack(rest) {
+        while let Some((run, count)) = Run::pack(rest, room) {
             let mut page = Vec::new();
             run.write(&mut page);
-            assert!(page.len() <= run.size() && run.size() <= LONGEST + HEAD);
+            assert!(page.len() <= run.size() && run.size() <= room.clamp(HEAD, LONGEST + HEAD));
             let mut page = page.as_slice();
             assert_eq!(Run::read(&mut page, true).unwrap().as_ref(), Some(&run));
             assert!(page.is_empty());
@@ -277,11 +279,12 @@ mod tests {
             gaps in prop::collection::vec((0_u32..20).prop_map(|power| 1 << power), 1..4_000),
             many in prop::collection::vec(1_u32..4, 0..20_000),
             step in 1_u32..5_000,
+            room in 0_usize..2_000,
         ) {
             let mut last = 0_u32;
             let docs: Vec<u32> = gaps.iter().chain(&many).map(|gap| { last = last.saturating_add(*gap); last }).collect();
             let docs: Vec<u32> = docs.into_iter().collect::<BTreeSet<_>>().into_iter().collect();
-            let runs = runs(&docs);
+            let runs = runs(&docs, room);
             prop_assert_eq!(runs.iter().flat_map(Run::docs).collect::<Vec<_>>(), docs.clone());
             for run in runs {
                 let docs = run.docs();
@@ -301,10 +304,10 @@ mod tests {
     #[test]
     fn what_most_have_takes_a_bit() {
         let all: Vec<u32> = (0..7_000).collect();
-        let (run, count) = Run::pack(&all).unwrap();
+        let (run, count) = Run::pack(&all, 2_000).unwrap();
         assert_eq!((count, run.size()), (7_000, 875 + HEAD));
         let every_twentieth: Vec<u32> = (0..7_000).step_by(20).collect();
-        let (run, count) = Run::pack(&every_twentieth).unwrap();
+        let (run, count) = Run::pack(&every_twentieth, 2_000).unwrap();
         assert_eq!((count, run.size()), (350, 349 + HEAD));
     }
 }
