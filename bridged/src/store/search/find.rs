@@ -6,12 +6,12 @@
 //! latest fitting prompt, and all of the filter is about that prompt's interception.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use uuid::Uuid;
 
 use super::fresh;
-use super::query::{Query, Term};
+use super::query::{MOST_TERMS, Query, Term};
 use super::scan::Scan;
 use super::segment::{self, Trait};
 use super::walk::{Plan, Search};
@@ -33,8 +33,12 @@ const READ: usize = 320;
 const SPARE: usize = 8;
 /// Candidates that are asked for at once.
 const MOST_WANTED: usize = 1_024;
-/// Words of a question that are looked up; the rest is looked for in the prompts.
+/// Words of a question that are looked up: all that stand alone, and of those in a row mostly all.
 const LOOKED_UP: usize = 24;
+const _: () = assert!(
+    MOST_TERMS <= LOOKED_UP,
+    "words that stand alone are not looked for in prompts"
+);
 
 /// A page of interceptions.
 pub(in crate::store) fn interceptions(
@@ -164,7 +168,7 @@ impl<'q> Hits<'q> {
             Candidates::None
         };
         let is_plain = |term: &Term| term.words.len() == 1 && !term.is_open;
-        let is_read = is_short || query.terms.len() > LOOKED_UP || !query.terms.iter().all(is_plain);
+        let is_read = is_short || !query.terms.iter().all(is_plain);
         Ok(Hits {
             filter,
             query,
@@ -245,26 +249,45 @@ fn plan(database: &mut dyn Database, filter: &Filter, query: &Query) -> Result<O
     plan.words.sort_unstable();
     plan.words.dedup();
     plan.words.truncate(LOOKED_UP);
-    for (kind, words) in [
+    let wanted = [
         (Trait::User, &filter.user),
         (Trait::Client, &filter.client),
         (Trait::Provider, &filter.provider),
         (Trait::Model, &filter.model),
-    ] {
-        let mut question = Question::default();
-        let Some(which) = question.any("text", words) else {
-            continue;
-        };
-        let labels = database.query(&format!("SELECT id FROM label WHERE {which}"), &question.values)?;
-        if labels.is_empty() {
+    ];
+    let numbers = numbers(database, wanted.iter().flat_map(|(_, words)| words.iter()))?;
+    for (kind, words) in wanted.into_iter().filter(|(_, words)| !words.is_empty()) {
+        let number = |word: &String| numbers.get(word).map(|number| kind.term(*number));
+        let terms: Vec<Vec<u8>> = words.iter().filter_map(number).collect();
+        if terms.is_empty() {
             return Ok(None);
         }
-        let term = |row: Row| row.int().map(|label| kind.term(label));
-        plan.traits
-            .push(labels.into_iter().map(term).collect::<Result<_, _>>()?);
+        plan.traits.push(terms);
     }
     plan.traits.extend(outcomes(filter));
     Ok(Some(plan))
+}
+
+/// The numbers of words that are labels.
+fn numbers<'f>(
+    database: &mut dyn Database,
+    words: impl Iterator<Item = &'f String>,
+) -> Result<HashMap<String, i64>, StoreError> {
+    let words: Vec<String> = words.cloned().collect();
+    let mut question = Question::default();
+    let Some(which) = question.any("text", &words) else {
+        return Ok(HashMap::new());
+    };
+    let sql = format!("SELECT text, id FROM label WHERE {which}");
+    let read = |row: Row| {
+        let mut row = row.read();
+        Ok((row.text()?, row.int()?))
+    };
+    database
+        .query(&sql, &question.values)?
+        .into_iter()
+        .map(read)
+        .collect()
 }
 
 /// What the index is asked for of a term: pairs of joined words, and the words that are in none.

@@ -8,7 +8,7 @@ use super::words::{Place, Word, words, words_and_parts};
 /// Longest question, in characters.
 const LONGEST_QUERY: usize = 1_000;
 /// Most terms of a question.
-const MOST_TERMS: usize = 16;
+pub(super) const MOST_TERMS: usize = 16;
 
 /// Texts that are looked for. All of its terms are to be in a prompt.
 #[derive(Clone, Debug, PartialEq, Eq)]
