@@ -1,17 +1,17 @@
 //! Finding ids by the index, the newest first, without looking at more than the page needs.
 //!
-//! In each segment the lists of all that is required are walked side by side, each skipping to where the others are.
-//! Segments are opened from the newest on, a few at a time, and walked until all of them need more pages, which are
-//! read at once: a search takes a few statements, however many words it has and segments there are. An id is given
-//! away when no segment can still come with a newer one. What comes out fits as far as the index knows: outcomes and
-//! erasures may have changed since, and of words in a row it knows joined pairs at most, by their hash, so `find` has
-//! the last word.
+//! Segments are opened from the newest on, a few at a time, and walked (`intersect`) until all of them need more pages,
+//! which are read at once: a search takes a few statements, however many words it has and segments there are. An id is
+//! given away when no segment can still come with a newer one. What comes out fits as far as the index knows: outcomes
+//! and erasures may have changed since, and of words in a row it knows joined pairs at most, by their hash, so `find`
+//! has the last word.
 
 use std::collections::{BTreeSet, HashMap};
 
 use uuid::Uuid;
 
-use super::list::{self, List, Seek};
+use super::intersect::Walk;
+use super::list::{self, List};
 use super::segment::{self, CHUNK, Segment};
 use crate::store::StoreError;
 use crate::store::sql::{Batch, Database, Sort};
@@ -184,11 +184,15 @@ fn open(database: &mut dyn Database, plan: &Plan, sources: &mut [&mut Source]) -
         let State::Open(walk) = &mut source.state else {
             continue;
         };
-        walk.sides.sort_by_cached_key(|side| side.count(walk.end));
-        walk.is_over |= walk.sides.first().is_some_and(|side| side.count(walk.end) == 0);
-        for beginning in plan.beginnings.iter().filter(|_| !walk.is_over) {
+        walk.arrange();
+        if walk.is_over {
+            continue;
+        }
+        for beginning in &plan.beginnings {
             let docs = list::with_beginning(database, &source.segment, beginning)?;
-            walk.sides.extend(docs.map(|docs| Side::Gathered(docs, 0)));
+            if let Some(docs) = docs {
+                walk.require(docs);
+            }
         }
     }
     Ok(())
@@ -224,8 +228,7 @@ impl Source {
             State::Open(walk) => Some(walk),
             State::Closed | State::Done => None,
         };
-        walk.into_iter()
-            .flat_map(|walk| walk.sides.iter_mut().flat_map(Side::lists))
+        walk.into_iter().flat_map(Walk::lists)
     }
 }
 
@@ -295,128 +298,6 @@ fn ids(
     docs.iter()
         .map(|doc| id(doc).ok_or(StoreError::Unreadable))
         .collect()
-}
-
-/// The documents of one segment that have all that is required.
-#[derive(Debug)]
-struct Walk {
-    /// The shortest first, so that the others are mostly skipped.
-    sides: Vec<Side>,
-    /// The next document to look at.
-    doc: u32,
-    end: u32,
-    is_over: bool,
-    /// The documents that were found and not fetched from here.
-    taken: Vec<u32>,
-}
-
-impl Walk {
-    fn new(plan: &Plan, segment: i64, (from, end): (u32, u32)) -> Walk {
-        let list = |term: &Vec<u8>| List::new(segment, term.clone(), from);
-        let words = plan.words.iter().map(|word| Side::One(list(word)));
-        let traits = plan.traits.iter();
-        let traits = traits.map(|group| Side::Any(group.iter().map(list).collect()));
-        let is_over = from >= end;
-        Walk {
-            sides: if is_over {
-                Vec::new()
-            } else {
-                words.chain(traits).collect()
-            },
-            doc: from,
-            end,
-            is_over,
-            taken: Vec::new(),
-        }
-    }
-
-    /// Takes documents up to `most`; false if pages are wanted first.
-    fn go_on(&mut self, most: usize) -> bool {
-        while !self.is_over && self.taken.len() < most {
-            match self.next() {
-                Seek::Found(doc) => {
-                    self.taken.push(doc);
-                    self.doc = doc + 1;
-                }
-                Seek::End => self.is_over = true,
-                Seek::Wanting => return false,
-            }
-        }
-        true
-    }
-
-    fn next(&mut self) -> Seek {
-        loop {
-            if self.doc >= self.end {
-                return Seek::End;
-            }
-            let asked = self.doc;
-            for side in &mut self.sides {
-                match side.seek(asked) {
-                    Seek::Found(found) => self.doc = found,
-                    other => return other,
-                }
-                if self.doc > asked {
-                    break;
-                }
-            }
-            if self.doc == asked {
-                return Seek::Found(asked);
-            }
-        }
-    }
-}
-
-/// One thing that is required.
-#[derive(Debug)]
-enum Side {
-    One(List),
-    Any(Vec<List>),
-    /// Documents in order, and how many are behind.
-    Gathered(Vec<u32>, usize),
-}
-
-impl Side {
-    /// About how many documents have it.
-    fn count(&self, end: u32) -> u64 {
-        match self {
-            Side::One(list) => list.count(end),
-            Side::Any(lists) => lists.iter().map(|list| list.count(end)).sum(),
-            Side::Gathered(docs, _) => docs.len() as u64,
-        }
-    }
-
-    fn lists(&mut self) -> &mut [List] {
-        match self {
-            Side::One(list) => std::slice::from_mut(list),
-            Side::Any(lists) => lists,
-            Side::Gathered(..) => &mut [],
-        }
-    }
-
-    fn seek(&mut self, doc: u32) -> Seek {
-        match self {
-            Side::One(list) => list.seek(doc),
-            Side::Any(lists) => {
-                let mut first = Seek::End;
-                for list in lists {
-                    first = match (first, list.seek(doc)) {
-                        (Seek::Wanting, _) | (_, Seek::Wanting) => Seek::Wanting,
-                        (Seek::Found(a), Seek::Found(b)) => Seek::Found(a.min(b)),
-                        (Seek::End, other) | (other, Seek::End) => other,
-                    };
-                }
-                first
-            }
-            Side::Gathered(docs, at) => {
-                *at += docs
-                    .get(*at..)
-                    .unwrap_or_default()
-                    .partition_point(|found| *found < doc);
-                docs.get(*at).map_or(Seek::End, |found| Seek::Found(*found))
-            }
-        }
-    }
 }
 
 /// All documents of a segment that have a term.
