@@ -274,7 +274,11 @@ impl Place {
                 database.tune_for_writing()?;
                 Box::new(database)
             }
-            Place::Postgres(server) => Box::new(server.connect()?),
+            Place::Postgres(server) => {
+                let mut database = server.connect()?;
+                database.tune_for_writing()?;
+                Box::new(database)
+            }
         };
         database.set_durability(durability)?;
         Ok(database)

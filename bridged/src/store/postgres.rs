@@ -184,6 +184,12 @@ pub(super) struct Postgres {
 const STATEMENTS: usize = 256;
 
 impl Postgres {
+    /// Prepares a connection that writes records: it looks everything up by keys, also in a table that was empty when a
+    /// statement was planned.
+    pub(super) fn tune_for_writing(&mut self) -> Result<(), StoreError> {
+        self.script("SET enable_seqscan TO off")
+    }
+
     fn wait<T>(
         &mut self,
         limit: Duration,

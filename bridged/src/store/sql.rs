@@ -318,6 +318,14 @@ impl Change {
                     with(key)
                 )
             }
+            // Looked up one by one, even where the server believes that there are none: a list that is empty whenever
+            // it counts, and is full of dead rows, would be read whole.
+            Change::Delete {
+                table,
+                key: [(name, _)],
+            } => {
+                format!("DELETE FROM {table} WHERE {name} = ANY(ARRAY({rows}))")
+            }
             Change::Delete { table, key } => {
                 format!("DELETE FROM {table} AS t USING {batch} WHERE {}", with(key))
             }

@@ -428,10 +428,10 @@ pub(super) async fn one_works_on_the_index_at_a_time(home: Home) {
     assert_eq!(taken.await.unwrap(), ((true, false), true, true));
 }
 
-/// Explains every statement before it runs.
-struct Explained<'d> {
-    database: &'d mut dyn Database,
-    plans: Vec<(String, String)>,
+/// Explains every statement before it runs, but for insertions.
+pub(super) struct Explained<'d> {
+    pub(super) database: &'d mut dyn Database,
+    pub(super) plans: Vec<(String, String)>,
 }
 
 impl Explained<'_> {
@@ -443,6 +443,21 @@ impl Explained<'_> {
         let plan = self.database.query(&format!("{explain} {sql}"), values)?;
         self.plans.push((sql.to_owned(), format!("{plan:?}")));
         Ok(())
+    }
+
+    /// The query of a row of values.
+    fn one_row<'c>(&self, columns: impl Iterator<Item = &'c (&'static str, Sort)>) -> String {
+        let mark = |(n, (_, sort)): (usize, &(&str, Sort))| {
+            let sort = match (self.dialect(), sort) {
+                (_, Sort::Int) => "BIGINT",
+                (_, Sort::Text) => "TEXT",
+                (Dialect::Sqlite, Sort::Blob) => "BLOB",
+                (Dialect::Postgres, Sort::Blob) => "BYTEA",
+            };
+            format!("CAST(?{} AS {sort})", n + 1)
+        };
+        let marks: Vec<String> = columns.enumerate().map(mark).collect();
+        format!("VALUES ({})", marks.join(", "))
     }
 }
 
@@ -491,17 +506,7 @@ impl Database for Explained<'_> {
         rows: Vec<Vec<Value<'_>>>,
     ) -> Result<Vec<sql::Row>, StoreError> {
         if let Some(row) = rows.first() {
-            let mark = |(n, (_, sort)): (usize, &(&str, Sort))| {
-                let sort = match (self.dialect(), sort) {
-                    (_, Sort::Int) => "BIGINT",
-                    (_, Sort::Text) => "TEXT",
-                    (Dialect::Sqlite, Sort::Blob) => "BLOB",
-                    (Dialect::Postgres, Sort::Blob) => "BYTEA",
-                };
-                format!("CAST(?{} AS {sort})", n + 1)
-            };
-            let marks: Vec<String> = batch.columns.iter().enumerate().map(mark).collect();
-            let sql = batch.sql(&format!("VALUES ({})", marks.join(", ")));
+            let sql = batch.sql(&self.one_row(batch.columns.iter()));
             self.explain(&sql, row)?;
         }
         self.database.batch(batch, rows)
@@ -512,6 +517,13 @@ impl Database for Explained<'_> {
         change: &'static Change,
         rows: Vec<Vec<Value<'_>>>,
     ) -> Result<Vec<sql::Row>, StoreError> {
+        if let (Some(row), false) = (rows.first(), matches!(change, Change::Insert { .. })) {
+            let sql = match self.dialect() {
+                Dialect::Sqlite => change.for_one(),
+                Dialect::Postgres => change.for_all(&self.one_row(change.columns())),
+            };
+            self.explain(&sql, row)?;
+        }
         self.database.change(change, rows)
     }
 

@@ -122,6 +122,7 @@ on_both! {
         a_thread_is_found_within_one_batch
         what_a_dead_process_left_open_is_aborted
         an_end_from_a_process_thought_dead_counts
+        an_end_is_looked_up_also_in_a_list_that_seems_to_be_empty
         a_clock_that_steps_back_confuses_nobody
         sums_do_not_depend_on_the_order_of_events
     ;

@@ -1,6 +1,7 @@
 //! Events in any order, twice, and from several processes.
 
 use super::audits::faults;
+use super::finding::Explained;
 use super::*;
 
 pub(super) async fn an_event_that_comes_twice_counts_once(home: Home) {
@@ -121,6 +122,36 @@ pub(super) async fn write_batch(store: &Store, events: Vec<Event>) {
         })
     };
     store.ask(write).await.unwrap();
+}
+
+pub(super) async fn an_end_is_looked_up_also_in_a_list_that_seems_to_be_empty(home: Home) {
+    let store = again(&home).await;
+    let start = started("ann", None, "x");
+    let end = ended(start.id);
+    write_batch(&store, vec![Event::Start(Box::new(start))]).await;
+    let plans = tokio::task::spawn_blocking(move || {
+        let mut database = store.connect_to_write(Durability::Strict).unwrap();
+        if database.dialect() == Dialect::Postgres {
+            // What the server knows of it is mostly from a moment without calls.
+            let sql = "UPDATE pg_class SET reltuples = 0, relpages = 0 WHERE oid = 'open'::regclass";
+            database.execute(sql, &[]).unwrap();
+        }
+        let (instance, head) = lease::enter(database.as_mut(), Uuid::now_v7()).unwrap();
+        let mut database = Explained {
+            database: database.as_mut(),
+            plans: Vec::new(),
+        };
+        let mut memory = write::Memory::new(instance, head);
+        write::write(&mut database, &mut memory, &[Event::End(Box::new(end))]).unwrap();
+        database.plans
+    });
+    let plans = plans.await.unwrap();
+    let (_, plan) = plans
+        .iter()
+        .find(|(sql, _)| sql.starts_with("DELETE FROM open"))
+        .unwrap();
+    let is_looked_up = plan.contains("Index Cond: (id = ANY") || plan.contains("(id=?)");
+    assert!(is_looked_up, "{plan}");
 }
 
 /// The events of a thread of `length` requests, each of which answers the one before.
