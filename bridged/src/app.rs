@@ -163,7 +163,7 @@ impl App {
             stopping: stopping.clone(),
             own: writer.name(),
         });
-        sinks.apply(&config.sinks, snapshot.providers.trust());
+        sinks.begin(&config.sinks, snapshot.providers.trust());
         let app = Arc::new(App {
             sinks,
             fingerprints,

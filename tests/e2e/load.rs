@@ -35,14 +35,25 @@ pub(crate) struct Load {
 impl Load {
     /// Sets `clients` clients to work that ask `case` of the gateway.
     pub(crate) fn on(gateway: &Gateway, case: Case, clients: usize) -> Self {
+        Self::asking(gateway, case, clients, move || Bytes::from_static(case.request))
+    }
+
+    /// The same with requests of one's own.
+    pub(crate) fn asking(
+        gateway: &Gateway,
+        case: Case,
+        clients: usize,
+        request: impl Fn() -> Bytes + Clone + Send + Sync + 'static,
+    ) -> Self {
         let (seen, stop) = (Arc::<Mutex<Seen>>::default(), Arc::<AtomicBool>::default());
         let client = |_| {
             let (seen, stop) = (Arc::clone(&seen), Arc::clone(&stop));
-            let (bridge, token) = (gateway.bridge(), gateway.token());
+            let to = (gateway.bridge(), gateway.token());
+            let request = request.clone();
             tokio::spawn(async move {
                 while !stop.load(Ordering::Relaxed) {
                     // The gateway may be killed at any moment; then there is nothing more to ask.
-                    if ask_on_one_connection(bridge, &token, case, &seen, &stop)
+                    if ask_on_one_connection(&to, (case, &request), &seen, &stop)
                         .await
                         .is_none()
                     {
@@ -76,9 +87,8 @@ impl Load {
 }
 
 async fn ask_on_one_connection(
-    bridge: SocketAddr,
-    token: &str,
-    case: Case,
+    (bridge, token): &(SocketAddr, String),
+    (case, request): (Case, &(impl Fn() -> Bytes + Sync)),
     seen: &Mutex<Seen>,
     stop: &AtomicBool,
 ) -> Option<()> {
@@ -86,19 +96,19 @@ async fn ask_on_one_connection(
     let (mut sender, connection) = http1::handshake(TokioIo::new(tcp)).await.ok()?;
     let connection = tokio::spawn(connection);
     while !stop.load(Ordering::Relaxed) {
-        let request = Request::post(format!("/{}{}", case.provider, case.path))
+        let asked = Request::post(format!("/{}{}", case.provider, case.path))
             .header("host", "bridge")
             .header("x-coder-ai-governance-token", token)
             .header("authorization", "Bearer sk-user")
-            .body(Full::new(Bytes::from_static(case.request)))
+            .body(Full::new(request()))
             .unwrap();
-        let asked = async {
-            let response = sender.send_request(request).await.ok()?;
+        let answered = async {
+            let response = sender.send_request(asked).await.ok()?;
             let (head, body) = response.into_parts();
             let body = body.collect().await.ok()?.to_bytes();
             Some((head, body))
         };
-        let Some((head, body)) = asked.await else { break };
+        let Some((head, body)) = answered.await else { break };
         let mut seen = seen.lock().unwrap();
         if head.status == 200 {
             assert_eq!(body, case.reply);

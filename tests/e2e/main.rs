@@ -42,6 +42,7 @@ mod framing;
 mod govern;
 mod handshake;
 mod harness;
+mod indexing;
 #[path = "../interop/mod.rs"]
 mod interop;
 mod keys;

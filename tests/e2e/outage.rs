@@ -2,7 +2,7 @@
 //! durability promises that a reply which a client saw to its end is on record, whole and once.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -13,17 +13,15 @@ use crate::load::Load;
 use crate::postgres::Postgres;
 
 const CASE: cases::Case = cases::CHAT;
-/// A word of its prompt.
-const WORD: &str = "weather";
 
 /// Rounds of killing; `CAUSEWAY_KILLS` asks for more.
-fn rounds() -> usize {
+pub(crate) fn rounds() -> usize {
     let asked = std::env::var("CAUSEWAY_KILLS").ok();
     asked.map_or(10, |text| text.parse().expect("CAUSEWAY_KILLS is a number"))
 }
 
 /// All items of a list by their id; fails if any is there twice.
-async fn all(gateway: &Gateway, list: &str) -> HashMap<String, Value> {
+pub(crate) async fn all(gateway: &Gateway, list: &str) -> HashMap<String, Value> {
     let mut records = HashMap::new();
     let base = format!(
         "/api/v1/{list}{}limit=1000",
@@ -82,7 +80,11 @@ async fn check_books(gateway: &Gateway) {
     assert_eq!(gateway.metric("causeway_records_unaccounted").await, 0);
 }
 
-async fn on_postgres(server: &Postgres, fake: &FakeProvider, record: &[(&'static str, &str)]) -> Gateway {
+pub(crate) async fn on_postgres(
+    server: &Postgres,
+    fake: &FakeProvider,
+    record: &[(&'static str, &str)],
+) -> Gateway {
     let mut settings = Settings::in_front_of(fake).env("CAUSEWAY_STORE__URL", server.database("records"));
     for (name, value) in record {
         settings = settings.env(name, (*value).to_owned());
@@ -120,51 +122,6 @@ async fn whole_replies_survive_every_kill() {
     let fake = FakeProvider::answering(Offers::Both, &[CASE]).await;
     let gateway = Gateway::start(Settings::in_front_of(&fake)).await;
     kill_again_and_again(gateway, rounds()).await;
-}
-
-/// The ids of all interceptions that a search finds; fails if any is found twice.
-async fn found(gateway: &Gateway, words: &str) -> HashMap<String, Value> {
-    all(gateway, &format!("interceptions?q={words}")).await
-}
-
-/// Kills the program while the search index is written: every prompt that was finished is found once afterwards.
-async fn search_survives(mut gateway: Gateway, rounds: usize) {
-    let mut whole = Vec::new();
-    for round in 0..rounds {
-        let load = Load::on(&gateway, CASE, 6);
-        // The index is written each half second: before, in the middle of it, and after.
-        let moment = 150 + (round as u64 * 7_919) % 700;
-        tokio::time::sleep(Duration::from_millis(moment)).await;
-        gateway.kill_9();
-        whole.extend(load.stop().await.whole);
-        gateway.restart().await;
-    }
-    // Less than the lease of an indexer that was killed.
-    let deadline = Instant::now() + Duration::from_secs(25);
-    while found(&gateway, WORD).await.len() < all(&gateway, "interceptions").await.len() {
-        assert!(Instant::now() < deadline, "not everything is indexed");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    let found = found(&gateway, WORD).await;
-    assert!(whole.len() > rounds, "there was load: {}", whole.len());
-    for id in &whole {
-        assert!(found.contains_key(id), "{id} is not found");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn every_prompt_is_found_after_every_kill() {
-    let fake = FakeProvider::answering(Offers::Both, &[CASE]).await;
-    let gateway = Gateway::start(Settings::in_front_of(&fake)).await;
-    search_survives(gateway, rounds().div_ceil(2)).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn every_prompt_is_found_after_every_kill_on_postgres() {
-    let Some(server) = Postgres::start() else { return };
-    let fake = FakeProvider::answering(Offers::Both, &[CASE]).await;
-    let gateway = on_postgres(&server, &fake, &[]).await;
-    search_survives(gateway, rounds().div_ceil(4)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,9 +2,10 @@
 //! kills; and no request notices.
 
 use std::collections::HashSet;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use aws_lc_rs::hmac;
 use serde_json::Value;
@@ -33,6 +34,19 @@ async fn call_as(gateway: &Gateway, token: &str, case: &cases::Case) -> String {
 
 async fn call(gateway: &Gateway) -> String {
     call_as(gateway, &gateway.token(), &CHAT).await
+}
+
+/// A call of a user whom a front proxy names.
+async fn call_behind_a_front(bridge: SocketAddr) -> String {
+    let (name, value) = CHAT.key_header("sk-user");
+    let ask = Ask::post(format!("/{}{}", CHAT.provider, CHAT.path), CHAT.request)
+        .header(name, value)
+        .header("x-forwarded-user", "ann");
+    let answer = base_url(bridge).await.send(ask).await;
+    assert_eq!(answer.status, 200);
+    let id = answer.request_id();
+    answer.bytes().await;
+    id
 }
 
 /// The interceptions of a delivery.
@@ -187,6 +201,54 @@ async fn what_a_kill_left_undelivered_arrives_after_the_restart() {
     let last = call(&gateway).await;
     let seen = deliveries(&receiver, "/hook", std::slice::from_ref(&last)).await;
     assert_eq!(ids(&items(seen.last().unwrap())), HashSet::from([last]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_sink_gets_what_waited_for_a_store_that_was_away_at_the_start() {
+    let Some(mut server) = Postgres::start() else {
+        return;
+    };
+    let fake = FakeProvider::answering(Offers::Both, &cases::ALL).await;
+    let receiver = FakeProvider::in_clear().await;
+    receiver.on("/hook", Reply::json(OK));
+    let url = format!("http://{}/hook", receiver.address());
+    // Whose word counts without the store.
+    let settings = Settings::in_front_of(&fake)
+        .env("HOOK", SECRET.to_owned())
+        .env("CAUSEWAY_STORE__URL", server.database("away"))
+        .more("[identity.trusted-header]\nfrom = [\"127.0.0.0/8\"]\n");
+    let mut gateway = Gateway::start(settings).await;
+    let before = call(&gateway).await;
+    gateway.kill_9();
+    server.stop();
+    gateway.configure(&(gateway.configuration() + &webhook(&url, "")));
+    gateway.restart().await;
+    let mut wanted = Vec::new();
+    for _ in 0..3 {
+        wanted.push(call_behind_a_front(gateway.bridge()).await);
+    }
+    // Calls that go on make the writer come back as soon as it can, most likely before the sink does.
+    let stop = Arc::new(AtomicBool::new(false));
+    let calling = tokio::spawn({
+        let (bridge, stop) = (gateway.bridge(), stop.clone());
+        async move {
+            let mut ids = Vec::new();
+            while !stop.load(Ordering::SeqCst) {
+                ids.push(call_behind_a_front(bridge).await);
+            }
+            ids
+        }
+    });
+    server.resume();
+    eventually("the spool to be empty", async || {
+        (gateway.metric("causeway_records_in_spool").await == 0).then_some(())
+    })
+    .await;
+    stop.store(true, Ordering::SeqCst);
+    wanted.extend(calling.await.unwrap());
+    let seen = deliveries(&receiver, "/hook", &wanted).await;
+    let got: HashSet<String> = seen.iter().flat_map(|seen| ids(&items(seen))).collect();
+    assert!(!got.contains(&before), "the sink is new");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -74,6 +74,11 @@ impl Postgres {
             .output()
             .expect("createdb runs");
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        self.url(name)
+    }
+
+    /// The URL of a database.
+    pub(crate) fn url(&self, name: &str) -> String {
         format!("postgres://causeway:hunter2@127.0.0.1:{}/{name}", self.port)
     }
 

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Micros};
 use crate::config::{Destination, HttpForm, SinkConfig};
 use crate::metrics::Metrics;
 use crate::store::{InterceptionRow, Store};
@@ -56,6 +56,8 @@ pub struct Sinks {
 struct Running {
     config: SinkConfig,
     trust: Trust,
+    /// From when on there has been a sink of this name; none where the process began with it.
+    since: Option<Micros>,
     ending: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -69,9 +71,18 @@ impl Sinks {
         }
     }
 
+    /// Runs the sinks that the process begins with.
+    pub fn begin(&self, configs: &[SinkConfig], trust: &Trust) {
+        self.run(configs, trust, None);
+    }
+
     /// Runs the sinks of `configs` from now on. Those that stay the same go on; one that changes begins again where
     /// it was, once its last attempt has ended.
     pub fn apply(&self, configs: &[SinkConfig], trust: &Trust) {
+        self.run(configs, trust, Some(self.tools.clock.micros()));
+    }
+
+    fn run(&self, configs: &[SinkConfig], trust: &Trust, now: Option<Micros>) {
         let mut running = self.lock();
         let (kept, mut gone): (Vec<Running>, Vec<Running>) = running
             .drain(..)
@@ -83,14 +94,21 @@ impl Sinks {
                 continue;
             }
             let before = gone.iter().position(|old| old.config.name == config.name);
-            let before = before.map(|place| gone.swap_remove(place).task);
-            running.push(self.start(config, trust, before));
+            let before = before.map(|place| gone.swap_remove(place));
+            let since = before.as_ref().map_or(now, |old| old.since);
+            running.push(self.start(config, trust, since, before.map(|old| old.task)));
         }
     }
 
-    fn start(&self, config: &SinkConfig, trust: &Trust, before: Option<JoinHandle<()>>) -> Running {
+    fn start(
+        &self,
+        config: &SinkConfig,
+        trust: &Trust,
+        since: Option<Micros>,
+        before: Option<JoinHandle<()>>,
+    ) -> Running {
         let ending = self.tools.stopping.child_token();
-        let worker = Worker::new(&self.tools, config, trust, ending.clone());
+        let worker = Worker::new(&self.tools, config, trust, ending.clone(), since);
         let task = self.tools.tracker.spawn(async move {
             if let Some(before) = before {
                 let _ = before.await;
@@ -100,6 +118,7 @@ impl Sinks {
         Running {
             config: config.clone(),
             trust: trust.clone(),
+            since,
             ending,
             task,
         }
@@ -145,12 +164,7 @@ impl Outlet {
     ///
     /// # Errors
     /// It may not have arrived.
-    async fn put(
-        &mut self,
-        batch: &Arc<Batch>,
-        sink: &str,
-        now: crate::clock::Micros,
-    ) -> Result<(), PutError> {
+    async fn put(&mut self, batch: &Arc<Batch>, sink: &str, now: Micros) -> Result<(), PutError> {
         match self {
             Outlet::File(file) => file.put(batch.clone()).await,
             Outlet::Http(post, HttpForm::Webhook(secret)) => {

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::post::PutError;
 use super::{Batch, Outlet, Tools};
+use crate::clock::Micros;
 use crate::config::SinkConfig;
 use crate::metrics::SinkMetrics;
 use crate::store::{Due, InterceptionRow, Share, StoreError};
@@ -45,6 +46,8 @@ pub(super) struct Worker {
     outlet: Outlet,
     metrics: SinkMetrics,
     ending: CancellationToken,
+    /// From when on this process has had the sink; none where it began with it.
+    since: Option<Micros>,
     /// The number of this process among the writers.
     own: Option<i64>,
     taken_over: Option<Instant>,
@@ -74,6 +77,7 @@ impl Worker {
         config: &SinkConfig,
         trust: &Trust,
         ending: CancellationToken,
+        since: Option<Micros>,
     ) -> Worker {
         Worker {
             outlet: Outlet::new(config, tools, trust),
@@ -81,6 +85,7 @@ impl Worker {
             tools: tools.clone(),
             config: config.clone(),
             ending,
+            since,
             own: None,
             taken_over: None,
             counted: None,
@@ -137,8 +142,13 @@ impl Worker {
     /// The number of this process, once it has one.
     async fn number(&mut self) -> Result<Option<i64>, StoreError> {
         if self.own.is_none() {
-            self.tools.store.enter_sink(&self.config.name).await?;
-            self.own = self.tools.store.number_of(self.tools.own).await?;
+            let (store, sink) = (&self.tools.store, &self.config.name);
+            store.enter_sink(sink).await?;
+            let own = store.number_of(self.tools.own).await?;
+            if let Some(own) = own {
+                store.begin_own(sink, own, self.since).await?;
+            }
+            self.own = own;
         }
         Ok(self.own)
     }

@@ -1,9 +1,10 @@
 //! How far each sink has got each chain, and which process delivers which chain.
 //!
 //! A process delivers its own chain to the sinks that it is configured with; the chain of a process whose lease has
-//! run out is taken over by exactly one other. A sink that is new begins with what ends from then on. A position is
-//! moved on only after the delivery, so what a crash interrupts is delivered again. Invariant: at any time a chain
-//! has at most one keeper whose lease runs.
+//! run out is taken over by exactly one other. A sink that is new begins with what ends from then on; of its own chain
+//! a process knows better than the store when that was (`begin_own`). A position is moved on only after the delivery,
+//! so what a crash interrupts is delivered again. Invariant: at any time a chain has at most one keeper whose lease
+//! runs.
 
 use uuid::Uuid;
 
@@ -12,6 +13,7 @@ use super::filter::Filter;
 use super::rows::InterceptionRow;
 use super::sql::{Database, Row, Value, transaction};
 use super::{Store, StoreError};
+use crate::clock::Micros;
 
 /// Records behind that are counted, at most.
 const COUNTED: i64 = 100_000;
@@ -61,11 +63,33 @@ impl Store {
                 if database.execute(own, &[(&*sink).into()])? == 0 {
                     return Ok(());
                 }
+                // Nobody's, until the process that writes the chain says where it begins.
                 let chains = "INSERT INTO sink (name, chain, n, keeper)
-                    SELECT CAST(?1 AS TEXT), i.id, i.head_n, i.id FROM instance i WHERE true
+                    SELECT CAST(?1 AS TEXT), i.id, i.head_n, 0 FROM instance i WHERE true
                     ON CONFLICT (name, chain) DO NOTHING";
                 database.execute(chains, &[(&*sink).into()]).map(drop)
             })
+        })
+        .await
+    }
+
+    /// Begins the chain of the process `own` for a sink that was new when the chain was already there: with what ended
+    /// at `since` or later, or with its first link. While the store was away, that waited in the spool, and came into
+    /// the chain before the sink was entered. Does nothing where the sink has begun the chain.
+    ///
+    /// # Errors
+    /// The store cannot be used.
+    pub async fn begin_own(&self, sink: &str, own: i64, since: Option<Micros>) -> Result<(), StoreError> {
+        let sink = sink.to_owned();
+        self.ask(move |database| {
+            let n = match since {
+                Some(since) => last_before(database, own, since)?,
+                None => 0,
+            };
+            let sql = "UPDATE sink SET n = CASE WHEN n < ?3 THEN n ELSE ?3 END, keeper = ?2
+                WHERE name = ?1 AND chain = ?2 AND keeper = 0";
+            let values = [sink.into(), own.into(), n.into()];
+            database.execute(sql, &values).map(drop)
         })
         .await
     }
@@ -185,6 +209,15 @@ impl Store {
         })
         .await
     }
+}
+
+/// The last link of a chain that tells of an end before `time`.
+fn last_before(database: &mut dyn Database, chain: i64, time: Micros) -> Result<i64, StoreError> {
+    // From the newest on: it is among the last few. What was deleted is old.
+    let sql = "SELECT c.n FROM chain c LEFT JOIN reply r ON r.interception = c.id
+        WHERE c.instance = ?1 AND c.kind = 2 AND coalesce(r.ended_at, 0) < ?2 ORDER BY c.n DESC LIMIT 1";
+    let mut rows = database.query(sql, &[chain.into(), time.0.into()])?;
+    rows.pop().map_or(Ok(0), Row::int)
 }
 
 /// Makes `own` the keeper of a chain that has none; 1 if it did.

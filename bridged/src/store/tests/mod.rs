@@ -157,6 +157,7 @@ on_both! {
     ;
     sinks:
         a_new_sink_begins_with_what_comes
+        a_new_sink_gets_what_waited_for_the_store
         the_chain_of_a_dead_process_is_taken_over_by_one
         a_process_gets_its_own_chain_back
     ;

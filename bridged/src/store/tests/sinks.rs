@@ -37,8 +37,12 @@ async fn number(fixture: &Fixture) -> i64 {
 
 /// What is due to `own`, without delivering it.
 async fn due(store: &Store, own: i64) -> Vec<Uuid> {
+    due_to(SINK, store, own).await
+}
+
+async fn due_to(sink: &str, store: &Store, own: i64) -> Vec<Uuid> {
     let mut ids = Vec::new();
-    for share in store.shares(SINK, own).await.unwrap() {
+    for share in store.shares(sink, own).await.unwrap() {
         let due = store.due(share, Filter::default(), 100).await.unwrap();
         ids.extend(due.rows.iter().map(|(_, row)| row.id));
     }
@@ -48,8 +52,12 @@ async fn due(store: &Store, own: i64) -> Vec<Uuid> {
 pub(super) async fn a_new_sink_begins_with_what_comes(home: Home) {
     let fixture = fresh(home).await;
     end_one(&fixture, "ann").await;
-    fixture.store.enter_sink(SINK).await.unwrap();
     let (store, own) = (fixture.store.clone(), number(&fixture).await);
+    store.enter_sink(SINK).await.unwrap();
+    store
+        .begin_own(SINK, own, Some(Clock::system().micros()))
+        .await
+        .unwrap();
     store.take_over(SINK, own).await.unwrap();
     assert_eq!(due(&store, own).await, NONE);
     let id = end_one(&fixture, "ann").await;
@@ -74,6 +82,43 @@ pub(super) async fn a_new_sink_begins_with_what_comes(home: Home) {
         "a position moves on only"
     );
     assert_eq!(due(&store, own).await, NONE);
+    fixture.close().await;
+}
+
+pub(super) async fn a_new_sink_gets_what_waited_for_the_store(home: Home) {
+    let fixture = fresh(home).await;
+    let (store, mut ids) = (fixture.store.clone(), Vec::new());
+    for second in 1..=4 {
+        let start = started("ann", None, "hello");
+        let ended_at = Micros(second * 1_000_000);
+        let end = Ended {
+            ended_at,
+            ..ended(start.id)
+        };
+        ids.push(start.id);
+        fixture.start(start).await;
+        fixture.end(end).await;
+    }
+    let own = number(&fixture).await;
+    // The process began with the first sink, and has had the second since the third second. It comes to enter them
+    // when all of its records are in the store.
+    for (sink, since, wanted) in [
+        (SINK, None, &*ids),
+        ("second", Some(Micros(3_000_000)), &ids[2..]),
+        ("third", Some(Micros(9_000_000)), &ids[4..]),
+    ] {
+        store.enter_sink(sink).await.unwrap();
+        store.begin_own(sink, own, since).await.unwrap();
+        store.take_over(sink, own).await.unwrap();
+        assert_eq!(due_to(sink, &store, own).await, wanted, "{sink}");
+    }
+    // What has arrived does not come again, whatever is said then.
+    let share = store.shares(SINK, own).await.unwrap()[0];
+    let next = store.due(share, Filter::default(), 2).await.unwrap().next;
+    assert!(store.delivered(SINK, own, next).await.unwrap());
+    store.enter_sink(SINK).await.unwrap();
+    store.begin_own(SINK, own, None).await.unwrap();
+    assert_eq!(due(&store, own).await, ids[2..]);
     fixture.close().await;
 }
 
