@@ -49,6 +49,15 @@ async fn call_behind_a_front(bridge: SocketAddr) -> String {
     id
 }
 
+/// Waits until a metric of the webhook has this value.
+async fn metric_becomes(gateway: &Gateway, name: &str, want: u64) {
+    let name = format!("{name}{{sink=\"siem\"}}");
+    eventually(&name, async || {
+        (gateway.metric(&name).await == want).then_some(())
+    })
+    .await;
+}
+
 /// The interceptions of a delivery.
 fn items(seen: &Seen) -> Vec<Value> {
     let body: Value = serde_json::from_slice(&seen.body).unwrap();
@@ -141,22 +150,12 @@ async fn a_webhook_gets_signed_batches_and_again_after_a_failure() {
         item["tool_calls"][0]["name"],
         gateway.record(&id).await["tool_calls"][0]["name"]
     );
-    eventually("the delivery to count", async || {
-        let delivered = gateway
-            .metric("causeway_sink_delivered_total{sink=\"siem\"}")
-            .await;
-        (delivered == 1).then_some(())
-    })
-    .await;
+    metric_becomes(&gateway, "causeway_sink_delivered_total", 1).await;
     assert_eq!(
         gateway.metric("causeway_sink_failed_total{sink=\"siem\"}").await,
         1
     );
-    // It is moved on after that.
-    eventually("nothing to be due", async || {
-        (gateway.metric("causeway_sink_lag{sink=\"siem\"}").await == 0).then_some(())
-    })
-    .await;
+    metric_becomes(&gateway, "causeway_sink_lag", 0).await;
     let shown = [gateway.stderr(), gateway.metrics().await.into_bytes()].concat();
     let files = gateway.files().into_iter().map(|(_, bytes)| bytes);
     for bytes in files.chain([shown]) {
