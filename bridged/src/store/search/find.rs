@@ -33,12 +33,9 @@ const READ: usize = 320;
 const SPARE: usize = 8;
 /// Candidates that are asked for at once.
 const MOST_WANTED: usize = 1_024;
-/// Words of a question that are looked up: all that stand alone, and of those in a row mostly all.
+/// Words of a question that are looked up. There are more only where some are in a row, and then prompts are read.
 const LOOKED_UP: usize = 24;
-const _: () = assert!(
-    MOST_TERMS <= LOOKED_UP,
-    "words that stand alone are not looked for in prompts"
-);
+const _: () = assert!(MOST_TERMS <= LOOKED_UP);
 
 /// A page of interceptions.
 pub(in crate::store) fn interceptions(
@@ -76,7 +73,7 @@ pub(in crate::store) fn sessions(
         for hit in found {
             let is_new = shown.len() <= full && seen.insert(hit.session);
             // What has a later prompt that fits was on an earlier page.
-            if is_new && !has_later(database, filter, query, (hit.session, from))? {
+            if is_new && !has_later(database, filter, &hits.scan, (hit.session, from))? {
                 shown.push(hit);
             }
         }
@@ -96,7 +93,7 @@ fn id_at(Cursor(high, low): Cursor) -> Uuid {
 fn has_later(
     database: &mut dyn Database,
     filter: &Filter,
-    query: &Query,
+    scan: &Scan<'_>,
     (session, from): (i64, Option<Uuid>),
 ) -> Result<bool, StoreError> {
     let Some(mut from) = from else { return Ok(false) };
@@ -105,7 +102,7 @@ fn has_later(
         let values = [session.into(), from.into(), (MOST_WANTED as u64).into()];
         let ids = read::ids(database.query(sql, &values)?)?;
         let Some(last) = ids.last() else { return Ok(false) };
-        let fit = read_for(database, query, &ids)?;
+        let fit = read_for(database, scan, &ids)?;
         if !allowed(database, filter, &fit)?.is_empty() {
             return Ok(true);
         }
@@ -123,7 +120,7 @@ struct Hit {
 /// Interceptions that fit, the latest first.
 struct Hits<'q> {
     filter: &'q Filter,
-    query: &'q Query,
+    scan: Scan<'q>,
     /// Whether all prompts have to be read.
     is_read: bool,
     /// Candidates of which the index knows nothing.
@@ -171,7 +168,7 @@ impl<'q> Hits<'q> {
         let is_read = is_short || !query.terms.iter().all(is_plain);
         Ok(Hits {
             filter,
-            query,
+            scan: Scan::new(query),
             is_read,
             fresh,
             candidates,
@@ -211,7 +208,7 @@ impl<'q> Hits<'q> {
         let (unread, mut known): (Vec<Uuid>, Vec<Uuid>) = found
             .iter()
             .partition(|id| self.is_read || self.fresh.contains(id));
-        known.extend(read_for(database, self.query, &unread)?);
+        known.extend(read_for(database, &self.scan, &unread)?);
         allowed(database, self.filter, &known).map(Some)
     }
 
@@ -318,9 +315,8 @@ fn outcomes(filter: &Filter) -> Option<Vec<Vec<u8>>> {
 }
 
 /// Those of `ids` whose prompts fit.
-fn read_for(database: &mut dyn Database, query: &Query, ids: &[Uuid]) -> Result<Vec<Uuid>, StoreError> {
+fn read_for(database: &mut dyn Database, scan: &Scan<'_>, ids: &[Uuid]) -> Result<Vec<Uuid>, StoreError> {
     let mut fit = Vec::new();
-    let scan = Scan::new(query);
     each_of(ids, |question, marks| {
         let sql = format!("SELECT interception, body FROM prompt WHERE interception IN ({marks})");
         for row in database.query(&sql, &question.values)? {

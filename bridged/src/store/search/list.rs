@@ -20,14 +20,13 @@ pub(super) struct List {
     term: Vec<u8>,
     /// The documents that were read, in order, as far as they were not passed.
     runs: VecDeque<Seeker>,
-    /// How many pages were read last.
+    /// How many pages were read last, and how often there was an answer since.
     pages: usize,
+    answers: usize,
     /// From which key on there may be more pages.
     more: Option<Vec<u8>>,
     /// The document from which on pages are wanted.
     wanted: Option<u32>,
-    /// How often these had the answer.
-    answers: usize,
 }
 
 /// What a list answers.
@@ -108,9 +107,9 @@ impl List {
             term,
             runs: VecDeque::new(),
             pages: 0,
+            answers: 0,
             more: Some(Vec::new()),
             wanted: Some(from),
-            answers: 0,
         }
     }
 
