@@ -6,7 +6,7 @@ use std::time::Duration;
 use bridged::clock::{Clock, Micros};
 use bridged::config::Span;
 use bridged::export::Format;
-use bridged::store::{Filter, InterceptionRow, Page, Position, Status, Store, StoreError};
+use bridged::store::{Filter, InterceptionRow, Page, Position, SEARCH_PATIENCE, Status, Store, StoreError};
 use tokio::task::spawn_blocking;
 
 use crate::cli::{ExportOptions, Form, Globals};
@@ -16,8 +16,6 @@ use crate::serve::{Signal, Signals};
 
 /// Interceptions that are read at once.
 const PAGE: u32 = 50;
-/// Longest wait for the search index.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// How often a follower looks for more.
 const LOOK: Duration = Duration::from_millis(300);
 
@@ -129,7 +127,7 @@ struct Sheet {
 impl Sheet {
     /// Writes all that is there, the latest first.
     async fn write_all(&mut self, store: &Store, filter: Filter) -> Result<(), Ended> {
-        if filter.query.is_some() && !store.is_searchable(PATIENCE).await? {
+        if filter.query.is_some() && !store.is_searchable(SEARCH_PATIENCE).await? {
             return Err(Ended::Incomplete);
         }
         write(self.format.begin()).await?;

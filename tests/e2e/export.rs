@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
+use crate::beside::Beside;
 use crate::cases::{self, CHAT, MESSAGES_STREAM};
 use crate::client::{Answer, Ask, Http, base_url};
 use crate::fake::{FakeProvider, Offers};
@@ -332,9 +333,10 @@ async fn an_export_by_words_has_what_was_just_asked_and_is_refused_where_it_cann
     let gateway = Gateway::start(settings).await;
     let token = gateway.token();
     // Nobody makes the index.
-    let lease = "INSERT INTO causeway.search_lease VALUES (1, '\\x00', 9e18)
+    let beside = Beside::at(&url).await;
+    let lease = "INSERT INTO search_lease VALUES (1, '\\x00', 9e18)
         ON CONFLICT (id) DO UPDATE SET holder = excluded.holder, until = excluded.until";
-    server.run(&url, lease);
+    beside.execute(lease).await;
     let few = call(&gateway, &token, "straw", 3).await;
     let found = json_lines(&text(&gateway, &token, "?q=straw").await);
     assert_eq!(requests(&found).len(), few.len());
@@ -352,7 +354,7 @@ async fn an_export_by_words_has_what_was_just_asked_and_is_refused_where_it_cann
     assert!(!refused.status.success() && refused.stdout.is_empty());
     let told = String::from_utf8(refused.stderr).unwrap();
     assert!(told.contains("the search index is being made"), "{told}");
-    server.run(&url, "DELETE FROM causeway.search_lease");
+    beside.execute("DELETE FROM search_lease").await;
     let found = eventually("the whole export", async || {
         let answer = export(&gateway, &token, "?q=straw").await;
         (answer.status == 200).then_some(answer)

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use ::bytes::Bytes;
 use serde_json::Value;
-use tokio_postgres::NoTls;
 
+use crate::beside::Beside;
 use crate::cases;
 use crate::fake::{FakeProvider, Offers};
 use crate::harness::{Gateway, Settings, eventually};
@@ -87,64 +87,26 @@ fn requests(next: &Arc<AtomicU64>) -> impl Fn() -> Bytes + Clone + Send + Sync +
     }
 }
 
-/// The gateway's database, seen from beside it.
-enum Beside {
-    Sqlite(std::path::PathBuf),
-    Postgres(tokio_postgres::Client),
+/// Waits until there is a segment in this state.
+async fn has(beside: &Beside, state: u8) {
+    let sql = format!("SELECT count(*) FROM search_segment WHERE state = {state}");
+    eventually("a half-made segment", async || {
+        (beside.counts(&[&sql]).await[0] > 0).then_some(())
+    })
+    .await;
 }
 
-impl Beside {
-    fn of(gateway: &Gateway) -> Beside {
-        Beside::Sqlite(gateway.data_dir().join("causeway.db"))
-    }
-
-    async fn at(url: &str) -> Beside {
-        let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
-        tokio::spawn(connection);
-        Beside::Postgres(client)
-    }
-
-    /// The numbers that some statements give, all of one moment.
-    async fn counts(&self, statements: &[&str]) -> Vec<i64> {
-        let sql = format!("SELECT ({})", statements.join("), ("));
-        match self {
-            // Opened each time: while it is open, the next process would find no crash.
-            Beside::Sqlite(file) => {
-                let database = rusqlite::Connection::open(file).unwrap();
-                database.busy_timeout(Duration::from_secs(5)).unwrap();
-                let counts = database.query_row(&sql, [], |row| {
-                    (0..statements.len()).map(|place| row.get(place)).collect()
-                });
-                counts.unwrap()
-            }
-            Beside::Postgres(client) => {
-                let row = client.query_one(&sql, &[]).await.unwrap();
-                (0..statements.len()).map(|place| row.get(place)).collect()
-            }
-        }
-    }
-
-    /// Waits until there is a segment in this state.
-    async fn has(&self, state: u8) {
-        let sql = format!("SELECT count(*) FROM search_segment WHERE state = {state}");
-        eventually("a half-made segment", async || {
-            (self.counts(&[&sql]).await[0] > 0).then_some(())
-        })
-        .await;
-    }
-
-    /// Waits until the index is at rest, and fails unless it is whole then.
-    async fn rests(&self, gateway: &Gateway) {
-        let sql = FAULTS.map(|(_, sql)| sql);
-        let counts = eventually("the index to be at rest", async || {
-            let behind = gateway.metric("causeway_records_unindexed").await;
-            let counts = self.counts(&sql).await;
-            (behind == 0 && counts[0] == 0).then_some(counts)
-        })
-        .await;
-        for ((what, _), count) in FAULTS.iter().zip(counts) {
-            assert_eq!(count, 0, "{what}");
-        }
+/// Waits until the index is at rest, and fails unless it is whole then.
+async fn rests(beside: &Beside, gateway: &Gateway) {
+    let sql = FAULTS.map(|(_, sql)| sql);
+    let counts = eventually("the index to be at rest", async || {
+        let behind = gateway.metric("causeway_records_unindexed").await;
+        let counts = beside.counts(&sql).await;
+        (behind == 0 && counts[0] == 0).then_some(counts)
+    })
+    .await;
+    for ((what, _), count) in FAULTS.iter().zip(counts) {
+        assert_eq!(count, 0, "{what}");
     }
 }
 
@@ -155,17 +117,17 @@ async fn survives(mut gateway: Gateway, beside: Beside, rounds: usize) {
     for round in 0..rounds {
         let load = Load::asking(&gateway, CASE, 6, requests(&next));
         match round % 4 {
-            1 => beside.has(REPLACED).await,
+            1 => has(&beside, REPLACED).await,
             // Odd moments: before a segment is written, in the middle of it, and after.
             3 => tokio::time::sleep(Duration::from_millis(150 + (round as u64 * 7_919) % 700)).await,
-            _ => beside.has(UNFINISHED).await,
+            _ => has(&beside, UNFINISHED).await,
         }
         gateway.kill_9();
         whole.extend(load.stop().await.whole);
         gateway.restart().await;
     }
     assert!(whole.len() > rounds, "there was load: {}", whole.len());
-    beside.rests(&gateway).await;
+    rests(&beside, &gateway).await;
     check_words(&gateway, next.load(Ordering::SeqCst), &whole).await;
 }
 

@@ -21,6 +21,7 @@
 )]
 
 mod api;
+mod beside;
 mod breaker;
 mod bytes;
 mod ca;

@@ -150,7 +150,10 @@ async fn exit_codes_signals_and_streams_are_the_clients_own() {
     for signal in ["INT", "TERM", "HUP", "WINCH"] {
         let script =
             format!("trap 'echo got {signal}; exit 3' {signal}; echo ready; while :; do sleep 0.02; done");
-        let mut child = shell(&gateway, &script).stdout(Stdio::piped()).spawn().unwrap();
+        // A shell cannot trap what is ignored when it begins, as SIGHUP is under nohup.
+        let mut command = run(&gateway);
+        command.args(["env", "--default-signal", "sh", "-c", &script]);
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap())
             .lines()
             .map(Result::unwrap);

@@ -82,17 +82,6 @@ impl Postgres {
         format!("postgres://causeway:hunter2@127.0.0.1:{}/{name}", self.port)
     }
 
-    /// Runs statements in a database that `database` has made.
-    #[allow(dead_code, reason = "not all who start a server need it")]
-    pub(crate) fn run(&self, url: &str, sql: &str) {
-        let done = self
-            .command("psql")
-            .args([url, "-v", "ON_ERROR_STOP=1", "-c", sql])
-            .output();
-        let done = done.expect("psql runs");
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    }
-
     /// Starts the server again after `stop`.
     pub(crate) fn resume(&mut self) {
         assert!(self.child.is_none(), "the server is stopped");

@@ -5,7 +5,6 @@
 //! middle of the body, which HTTP tells from a whole answer.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -17,13 +16,10 @@ use super::stream::{Gone, Pipe, Place, pipe};
 use crate::app::App;
 use crate::export::Format;
 use crate::identity::Identity;
-use crate::store::{Cursor, Filter, InterceptionRow, Page};
+use crate::store::{Cursor, Filter, InterceptionRow, Page, SEARCH_PATIENCE};
 
 /// Interceptions that are read at once.
 const PAGE: u32 = 20;
-
-/// Longest wait for the search index.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Bytes that are sent at once.
 const CHUNK: usize = 64 << 10;
@@ -42,7 +38,7 @@ pub(super) async fn export(State(app): State<Arc<App>>, asked: Asked) -> Result<
     let (identity, filter) = (asked.caller, asked.filter);
     let format = asked.export.unwrap_or_default();
     let place = Place::take(&app, &identity)?;
-    if filter.query.is_some() && !app.store.is_searchable(PATIENCE).await? {
+    if filter.query.is_some() && !app.store.is_searchable(SEARCH_PATIENCE).await? {
         app.metrics.refused("search_index_behind");
         return Err(Problem::later(
             "the search index is being made, and an export by words would not be complete",

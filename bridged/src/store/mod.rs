@@ -50,7 +50,7 @@ pub use news::{Topic, Versions};
 pub use position::{Position, PositionKey};
 pub use retention::Deleted;
 pub use rows::{InterceptionRow, ThoughtRow, ToolCallRow, UsageRow};
-pub use search::{Query, QueryError};
+pub use search::{Query, QueryError, SEARCH_PATIENCE};
 pub use sessions::{SessionRow, SessionUsage, ThreadRow};
 pub use sinks::{Due, Share};
 pub use tokens::{NewToken, TokenLine};

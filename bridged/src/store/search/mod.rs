@@ -34,6 +34,8 @@ pub(super) use lease::Lease;
 #[cfg(test)]
 pub(super) use list::seek_through;
 
+/// How long an export waits for an index that is behind.
+pub const SEARCH_PATIENCE: Duration = Duration::from_secs(5);
 /// The pause between two looks at how far the index is.
 const PAUSE: Duration = Duration::from_millis(100);
 
