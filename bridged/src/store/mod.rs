@@ -68,6 +68,9 @@ pub enum StoreError {
     /// PostgreSQL refused, or cannot be reached.
     #[error("the record store failed")]
     Postgres(#[from] tokio_postgres::Error),
+    /// The system refuses what a connection to a server needs.
+    #[error("the record store cannot be connected to")]
+    Io(#[from] std::io::Error),
     /// There was no answer in time.
     #[error("the record store does not answer")]
     TimedOut,
@@ -100,7 +103,7 @@ impl StoreError {
     /// Whether a server cannot be reached, or is just starting or stopping.
     pub fn is_away(&self) -> bool {
         let StoreError::Postgres(error) = self else {
-            return matches!(self, StoreError::TimedOut);
+            return matches!(self, StoreError::TimedOut | StoreError::Io(_));
         };
         if let Some(code) = error.code() {
             return code.code().starts_with("57");
@@ -120,7 +123,7 @@ impl StoreError {
     pub fn is_passing(&self) -> bool {
         use rusqlite::ErrorCode;
         match self {
-            StoreError::TimedOut | StoreError::Stopped | StoreError::Forked => true,
+            StoreError::Io(_) | StoreError::TimedOut | StoreError::Stopped | StoreError::Forked => true,
             StoreError::Sqlite(error) => matches!(
                 error.sqlite_error_code(),
                 Some(
@@ -330,8 +333,7 @@ impl Store {
             StoreLocation::Sqlite(path) => Place::Sqlite(path.clone()),
             StoreLocation::Postgres(url) => {
                 let trust = Trust::load(&config.extra_ca)?;
-                let runtime = tokio::runtime::Handle::current();
-                Place::Postgres(postgres::Server::new(url.config(), trust.for_database(), runtime))
+                Place::Postgres(postgres::Server::new(url.config(), trust.for_database()))
             }
         };
         Ok(Store(Arc::new(Inner {

@@ -1,7 +1,7 @@
 //! PostgreSQL: a server that several gateways may share.
 //!
-//! The tables lie in a schema of their own, `causeway`. Everything runs on the caller's thread, which waits for
-//! the process's runtime; every answer has a deadline, and a connection that missed one is not used again.
+//! The tables lie in a schema of their own, `causeway`. Everything runs on the caller's thread, also what its
+//! connection sends and receives; every answer has a deadline, and a connection that missed one is not used again.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::runtime::Handle;
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Notify;
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
@@ -38,7 +38,6 @@ const LOCK: i64 = 0x4357_4159;
 pub(super) struct Server {
     config: Arc<Config>,
     tls: MakeRustlsConnect,
-    runtime: Handle,
 }
 
 impl std::fmt::Debug for Server {
@@ -48,8 +47,8 @@ impl std::fmt::Debug for Server {
 }
 
 impl Server {
-    /// The server that `config` names, spoken to from `runtime`.
-    pub(super) fn new(mut config: Config, tls: ClientConfig, runtime: Handle) -> Server {
+    /// The server that `config` names.
+    pub(super) fn new(mut config: Config, tls: ClientConfig) -> Server {
         config.connect_timeout(CONNECT).application_name("causeway");
         // What is not on this machine is never spoken to in clear unless the URL says so in words.
         if config.get_ssl_mode() == SslMode::Prefer && !is_local(&config) {
@@ -58,7 +57,6 @@ impl Server {
         Server {
             config: Arc::new(config),
             tls: MakeRustlsConnect::new(tls),
-            runtime,
         }
     }
 
@@ -112,10 +110,10 @@ impl Server {
     /// Opens one more connection to a database that `open` has prepared.
     pub(super) fn connect(&self) -> Result<Postgres, StoreError> {
         let connecting = async { tokio::time::timeout(CONNECT, self.config.connect(self.tls.clone())).await };
-        let connected = self.runtime.block_on(connecting);
+        let driver = Driver::new()?;
+        let connected = driver.run(connecting)?;
         let (client, connection) = connected.map_err(|_| StoreError::TimedOut)??;
-        // It ends when the client is dropped.
-        self.runtime.spawn(async move {
+        driver.spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(
                     error = &error as &dyn Error,
@@ -125,7 +123,7 @@ impl Server {
         });
         let mut database = Postgres {
             client,
-            runtime: self.runtime.clone(),
+            driver,
             statements: HashMap::new(),
             texts: BatchTexts::default(),
             labels: Labels::default(),
@@ -169,10 +167,51 @@ fn host_name(host: &Host) -> String {
     }
 }
 
+/// What moves a connection's bytes: a runtime of its own on the thread that waits, so that no other thread has to be
+/// woken to send a question, nor wakes this one when the answer is there. Between questions it rests.
+struct Driver(Option<Runtime>);
+
+impl Driver {
+    fn new() -> Result<Driver, StoreError> {
+        Ok(Driver(Some(Builder::new_current_thread().enable_all().build()?)))
+    }
+
+    fn run<T>(&self, answer: impl Future<Output = T>) -> Result<T, StoreError> {
+        let runtime = self.0.as_ref().ok_or(StoreError::Stopped)?;
+        Ok(runtime.block_on(answer))
+    }
+
+    fn spawn(&self, connection: impl Future<Output = ()> + Send + 'static) {
+        if let Some(runtime) = &self.0 {
+            runtime.spawn(connection);
+        }
+    }
+
+    /// Lets the connection notice what came while it was at rest, such as its end.
+    fn catch_up(&self) {
+        let looks = async {
+            // One to hear of it, one to act on it.
+            tokio::task::yield_now().await;
+            tokio::task::yield_now().await;
+        };
+        // A runtime that has ended has nothing to notice.
+        let _ = self.run(looks);
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        // It may be dropped where nobody may wait.
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
 /// A connection to a server.
 pub(super) struct Postgres {
     client: Client,
-    runtime: Handle,
+    driver: Driver,
     statements: HashMap<Arc<str>, Statement>,
     texts: BatchTexts,
     labels: Labels,
@@ -196,7 +235,7 @@ impl Postgres {
         answer: impl AsyncFnOnce(&Client) -> Result<T, tokio_postgres::Error>,
     ) -> Result<T, StoreError> {
         let answer = async { tokio::time::timeout(limit, answer(&self.client)).await };
-        match self.runtime.block_on(answer) {
+        match self.driver.run(answer)? {
             Ok(answer) => Ok(answer?),
             Err(_) => {
                 self.broken = true;
@@ -343,6 +382,7 @@ impl Database for Postgres {
     }
 
     fn is_usable(&self) -> bool {
+        self.driver.catch_up();
         !self.broken && !self.client.is_closed()
     }
 
@@ -416,11 +456,11 @@ mod tests {
             .unwrap()
             .with_root_certificates(rustls::RootCertStore::empty())
             .with_no_client_auth();
-        Server::new(url.parse().unwrap(), tls, Handle::current())
+        Server::new(url.parse().unwrap(), tls)
     }
 
-    #[tokio::test]
-    async fn only_this_machine_is_spoken_to_in_clear_unasked() {
+    #[test]
+    fn only_this_machine_is_spoken_to_in_clear_unasked() {
         for (url, want) in [
             ("postgres://a:hunter2@db.corp/x", SslMode::Require),
             ("postgres://a:hunter2@db.corp/x?sslmode=disable", SslMode::Disable),

@@ -21,6 +21,7 @@ mod news;
 mod order;
 mod pace;
 mod records;
+mod rest;
 mod sinks;
 mod usage;
 
