@@ -27,6 +27,7 @@ mod sinks;
 mod sql;
 mod sqlite;
 mod tokens;
+mod turns;
 mod usage;
 mod warnings;
 mod write;
@@ -248,7 +249,7 @@ struct Inner {
 /// Where connections lead.
 #[derive(Clone, Debug)]
 enum Place {
-    Sqlite(PathBuf),
+    Sqlite(sqlite::File),
     Postgres(postgres::Server),
 }
 
@@ -256,7 +257,7 @@ impl Place {
     /// Prepares the database, making or migrating it where needed.
     fn open(&self) -> Result<Box<dyn Database>, OpenError> {
         match self {
-            Place::Sqlite(path) => Ok(Box::new(sqlite::Sqlite::open(path)?)),
+            Place::Sqlite(file) => Ok(Box::new(sqlite::Sqlite::open(file)?)),
             Place::Postgres(server) => Ok(Box::new(server.open()?)),
         }
     }
@@ -264,7 +265,7 @@ impl Place {
     /// One more connection.
     fn connect(&self) -> Result<Box<dyn Database>, StoreError> {
         match self {
-            Place::Sqlite(path) => Ok(Box::new(sqlite::Sqlite::connect(path)?)),
+            Place::Sqlite(file) => Ok(Box::new(sqlite::Sqlite::connect(file)?)),
             Place::Postgres(server) => Ok(Box::new(server.connect()?)),
         }
     }
@@ -272,8 +273,8 @@ impl Place {
     /// A connection for the writer, with commits of this durability.
     fn connect_to_write(&self, durability: Durability) -> Result<Box<dyn Database>, StoreError> {
         let mut database: Box<dyn Database> = match self {
-            Place::Sqlite(path) => {
-                let database = sqlite::Sqlite::connect(path)?;
+            Place::Sqlite(file) => {
+                let database = sqlite::Sqlite::connect(file)?;
                 database.tune_for_writing()?;
                 Box::new(database)
             }
@@ -330,7 +331,7 @@ impl Store {
 
     fn at(config: &StoreConfig) -> Result<Store, OpenError> {
         let place = match &config.location {
-            StoreLocation::Sqlite(path) => Place::Sqlite(path.clone()),
+            StoreLocation::Sqlite(path) => Place::Sqlite(sqlite::File::new(path)),
             StoreLocation::Postgres(url) => {
                 let trust = Trust::load(&config.extra_ca)?;
                 Place::Postgres(postgres::Server::new(url.config(), trust.for_database()))
