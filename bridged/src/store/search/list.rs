@@ -8,7 +8,7 @@ use super::page::{self, key};
 use super::run::Seeker;
 use super::segment::Segment;
 use crate::store::StoreError;
-use crate::store::sql::{Batch, ColumnList, Database, Dialect, Sort};
+use crate::store::sql::{Batch, ColumnList, Database, Dialect, Row, Sort, Value};
 
 /// Pages of the words with a beginning that are read; where there are more, most documents have one.
 const MOST_OPEN: usize = 8;
@@ -20,7 +20,8 @@ pub(super) struct List {
     term: Vec<u8>,
     /// The documents that were read, in order, as far as they were not passed.
     runs: VecDeque<Seeker>,
-    /// How many pages were read last, and how often there was an answer since.
+    /// How many pages were asked for last, how many came, and how often there was an answer since.
+    asked: usize,
     pages: usize,
     answers: usize,
     /// From which key on there may be more pages.
@@ -39,61 +40,47 @@ pub(super) enum Seek {
     Wanting,
 }
 
-/// Pages that are read for a list at once: the one that has the document wanted, or the next if none has, and more.
-struct Fetch {
-    most: usize,
-    batch: Batch,
-}
-
-/// What is read for a list: the page is behind `low`, and mostly the last one up to `key`.
+/// What is read for a list: so many pages from the one that is, behind `low`, the last up to `key`.
 const COLUMNS: ColumnList = &[
     ("place", Sort::Int),
     ("segment", Sort::Int),
     ("low", Sort::Blob),
     ("key", Sort::Blob),
     ("high", Sort::Blob),
+    ("most", Sort::Int),
 ];
 
-macro_rules! last_up_to_key {
+macro_rules! pages {
     () => {
-        "(SELECT r.first FROM search_page r
-            WHERE r.segment = batch.segment AND r.first >= batch.low AND r.first <= batch.key
-            ORDER BY r.first DESC LIMIT 1)"
+        "search_page p WHERE p.segment = batch.segment AND p.first < batch.high
+            AND p.first >= coalesce((SELECT r.first FROM search_page r
+                WHERE r.segment = batch.segment AND r.first >= batch.low AND r.first <= batch.key
+                ORDER BY r.first DESC LIMIT 1), batch.low)
+            ORDER BY p.first LIMIT "
     };
 }
 
-/// For who skips most of a list.
-static ONE: Fetch = Fetch {
-    most: 1,
-    batch: Batch {
-        columns: COLUMNS,
-        body: concat!(
-            "SELECT batch.place, p.first, p.body FROM batch CROSS JOIN search_page p
-            WHERE p.segment = batch.segment AND p.first = coalesce(",
-            last_up_to_key!(),
-            ", (SELECT q.first FROM search_page q
-                WHERE q.segment = batch.segment AND q.first >= batch.low AND q.first < batch.high
-                ORDER BY q.first LIMIT 1))"
-        ),
-    },
+/// Where each row is asked about by itself.
+static PAGES: Batch = Batch {
+    columns: COLUMNS,
+    body: concat!(
+        "SELECT batch.place, p.first, p.body FROM batch CROSS JOIN ",
+        pages!(),
+        "(SELECT most FROM batch)"
+    ),
 };
-/// For who takes something of every page.
-static EIGHT: Fetch = Fetch {
-    most: 8,
-    batch: Batch {
-        columns: COLUMNS,
-        body: concat!(
-            "SELECT batch.place, p.first, p.body FROM batch CROSS JOIN search_page p
-            WHERE p.segment = batch.segment AND p.first >= coalesce(",
-            last_up_to_key!(),
-            ", batch.low) AND p.first <= coalesce((SELECT q.first FROM search_page q
-                WHERE q.segment = batch.segment AND q.first >= coalesce(",
-            last_up_to_key!(),
-            ", batch.low) AND q.first < batch.high ORDER BY q.first LIMIT 1 OFFSET 7), batch.high)
-            ORDER BY p.first"
-        ),
-    },
+/// Where all are asked about at once.
+static PAGES_OF_ALL: Batch = Batch {
+    columns: COLUMNS,
+    body: concat!(
+        "SELECT batch.place, p.first, p.body FROM batch CROSS JOIN LATERAL (SELECT p.* FROM ",
+        pages!(),
+        "batch.most) p"
+    ),
 };
+
+/// Pages that are read at once for who takes something of every page; for who skips most, it is one.
+const SEVERAL: usize = 8;
 /// Runs of a page, mostly.
 const NEARLY: usize = 2;
 /// Answers from a page at which something of every page is taken.
@@ -106,6 +93,7 @@ impl List {
             segment,
             term,
             runs: VecDeque::new(),
+            asked: 0,
             pages: 0,
             answers: 0,
             more: Some(Vec::new()),
@@ -150,13 +138,35 @@ impl List {
         self.more.is_some() && self.runs.len() <= NEARLY
     }
 
-    fn take(&mut self, (first, body): (Vec<u8>, &[u8])) -> Result<(), StoreError> {
+    /// Asks for pages, as the one at this place among those who ask.
+    fn ask(&mut self, place: usize, is_far: bool) -> Vec<Value<'static>> {
+        let is_taken_in_turn = self.answers > self.pages * ANSWERS;
+        let is_worth_it = is_taken_in_turn || (is_far && self.pages > 0);
+        self.asked = if is_worth_it { SEVERAL } else { 1 };
+        (self.pages, self.answers) = (0, 0);
+        let low = self.more.take().unwrap_or_default();
+        let key = match self.wanted.take() {
+            Some(doc) => key(&self.term, Some(doc)),
+            None => low.clone(),
+        };
+        let high = [self.term.as_slice(), &[1]].concat();
+        vec![
+            (place as u64).into(),
+            self.segment.into(),
+            low.into(),
+            key.into(),
+            high.into(),
+            (self.asked as u64).into(),
+        ]
+    }
+
+    fn take(&mut self, first: &[u8], body: &[u8]) -> Result<(), StoreError> {
         let (entries, goes_on) = page::read(body, |term| term == self.term)?;
         self.runs
             .extend(entries.into_iter().map(|entry| Seeker::new(entry.run)));
         self.pages += 1;
         // The next key that there can be.
-        self.more = goes_on.then(|| [&first, &[0][..]].concat());
+        self.more = goes_on.then(|| [first, &[0]].concat());
         Ok(())
     }
 
@@ -173,52 +183,36 @@ impl List {
     }
 }
 
-/// Reads what is wanted of some lists, with two statements at most.
+/// Reads what is wanted of some lists, with one statement.
 pub(super) fn fetch(database: &mut dyn Database, lists: Vec<&mut List>) -> Result<(), StoreError> {
+    let dialect = database.dialect();
     // A question to a server takes longer than what is read in vain.
-    let is_far = database.dialect() == Dialect::Postgres;
+    let is_far = dialect == Dialect::Postgres;
     let is_due = |list: &&mut List| list.wanted.is_some() || (is_far && list.is_nearly_read());
-    let is_worth_it = |list: &&mut List| {
-        let is_taken_in_turn = list.answers > list.pages * ANSWERS;
-        is_taken_in_turn || (is_far && list.pages > 0)
+    let mut lists: Vec<&mut List> = lists.into_iter().filter(is_due).collect();
+    let ask = |(place, list): (usize, &mut &mut List)| list.ask(place, is_far);
+    let asked: Vec<_> = lists.iter_mut().enumerate().map(ask).collect();
+    let statement = match dialect {
+        Dialect::Sqlite => &PAGES,
+        Dialect::Postgres => &PAGES_OF_ALL,
     };
-    let (many, few): (Vec<_>, Vec<_>) = lists.into_iter().filter(is_due).partition(is_worth_it);
-    ONE.run(database, few)?;
-    EIGHT.run(database, many)
-}
-
-impl Fetch {
-    fn run(&'static self, database: &mut dyn Database, mut lists: Vec<&mut List>) -> Result<(), StoreError> {
-        let mut rows = Vec::with_capacity(lists.len());
-        for (place, list) in lists.iter_mut().enumerate() {
-            let low = list.more.take().unwrap_or_default();
-            let key = match list.wanted.take() {
-                Some(doc) => key(&list.term, Some(doc)),
-                None => low.clone(),
-            };
-            let high = [list.term.as_slice(), &[1]].concat();
-            rows.push(vec![
-                (place as u64).into(),
-                list.segment.into(),
-                low.into(),
-                key.into(),
-                high.into(),
-            ]);
-            (list.pages, list.answers) = (0, 0);
-        }
-        for row in database.batch(&self.batch, rows)? {
-            let mut row = row.read();
-            let place = usize::try_from(row.int()?).map_err(|_| StoreError::Unreadable)?;
-            let (first, body) = (row.blob()?, row.blob()?);
-            let list = lists.get_mut(place).ok_or(StoreError::Unreadable)?;
-            list.take((first, &body))?;
-        }
-        for list in &mut lists {
-            // As many as were asked for: there may be more.
-            list.more = list.more.take().filter(|_| list.pages == self.most);
-        }
-        Ok(())
+    let page = |row: Row| {
+        let mut row = row.read();
+        let place = usize::try_from(row.int()?).map_err(|_| StoreError::Unreadable)?;
+        Ok((place, row.blob()?, row.blob()?))
+    };
+    let pages: Result<Vec<_>, StoreError> = database.batch(statement, asked)?.into_iter().map(page).collect();
+    let mut pages = pages?;
+    pages.sort_unstable_by(|(a, first, _), (b, second, _)| a.cmp(b).then(first.cmp(second)));
+    for (place, first, body) in pages {
+        let list = lists.get_mut(place).ok_or(StoreError::Unreadable)?;
+        list.take(&first, &body)?;
     }
+    for list in lists {
+        // As many as were asked for: there may be more.
+        list.more = list.more.take().filter(|_| list.pages == list.asked);
+    }
+    Ok(())
 }
 
 /// The documents that have a word with this beginning; nothing if they are too many to be gathered.
