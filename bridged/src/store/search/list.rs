@@ -79,8 +79,9 @@ static PAGES_OF_ALL: Batch = Batch {
     ),
 };
 
-/// Pages that are read at once for who takes something of every page; for who skips most, it is one.
-const SEVERAL: usize = 8;
+/// Pages that are read at once for who takes something of every page; for who skips most, it is one. A word of every
+/// prompt has hardly more of them in the largest segment.
+const SEVERAL: usize = 12;
 /// Runs of a page, mostly.
 const NEARLY: usize = 2;
 /// Answers from a page at which something of every page is taken.
@@ -141,8 +142,7 @@ impl List {
     /// Asks for pages, as the one at this place among those who ask.
     fn ask(&mut self, place: usize, is_far: bool) -> Vec<Value<'static>> {
         let is_taken_in_turn = self.answers > self.pages * ANSWERS;
-        let is_worth_it = is_taken_in_turn || (is_far && self.pages > 0);
-        self.asked = if is_worth_it { SEVERAL } else { 1 };
+        self.asked = if is_far || is_taken_in_turn { SEVERAL } else { 1 };
         (self.pages, self.answers) = (0, 0);
         let low = self.more.take().unwrap_or_default();
         let key = match self.wanted.take() {

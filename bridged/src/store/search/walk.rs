@@ -17,9 +17,11 @@ use crate::store::StoreError;
 use crate::store::sql::{Batch, Database, Sort};
 
 /// Documents of the segments that are gone through at once: at first for each thing that is required, because the more
-/// it is the fewer have it, and how many times more with each step.
+/// it is the fewer have it; then how many times more with each step at most, and than those among which there was enough
+/// so far.
 const FIRST_GROUP: u64 = 16_384;
 const GROWTH: u64 = 8;
+const MARGIN: u64 = 2;
 /// Segments that are gone through at once, at most.
 const MOST_GROUP: usize = 64;
 /// Documents that are taken from a segment at once.
@@ -50,6 +52,9 @@ pub(super) struct Search {
     below: Option<Uuid>,
     /// Documents of the segments that are gone through at once.
     group: u64,
+    /// Documents of the segments that were opened, and how many of them were found.
+    opened: u64,
+    found: u64,
 }
 
 #[derive(Debug)]
@@ -93,6 +98,8 @@ impl Search {
             pool: fresh.range(..below.unwrap_or(Uuid::max())).copied().collect(),
             below,
             group: FIRST_GROUP * required.max(1) as u64,
+            opened: 0,
+            found: 0,
         })
     }
 
@@ -117,10 +124,23 @@ impl Search {
         }
     }
 
+    /// Documents of the segments that are gone through next, for so many to be found.
+    fn next_group(&self, want: usize) -> u64 {
+        if self.opened == 0 {
+            return self.group;
+        }
+        let most = self.group.saturating_mul(GROWTH);
+        let enough = (want as u64 * MARGIN)
+            .saturating_mul(self.opened)
+            .checked_div(self.found);
+        enough.map_or(most, |enough| enough.clamp(FIRST_GROUP, most))
+    }
+
     /// Goes on in the segments from which something newer than what is in the pool may come, and opens some more.
     fn advance(&mut self, database: &mut dyn Database, want: usize) -> Result<(), StoreError> {
         let newest = self.pool.last().copied();
         self.sources.sort_by_key(|source| std::cmp::Reverse(source.bound));
+        self.group = self.next_group(want);
         let mut docs = 0;
         let is_of_group = |source: &&mut Source| {
             let is_within = docs < self.group;
@@ -133,11 +153,10 @@ impl Search {
             .take(MOST_GROUP)
             .take_while(is_of_group)
             .collect();
-        self.group = self.group.saturating_mul(GROWTH);
         chosen.retain(|source| {
             matches!(source.state, State::Closed) || newest.is_none_or(|newest| source.bound > newest)
         });
-        open(database, &self.plan, &mut chosen)?;
+        self.opened += open(database, &self.plan, &mut chosen)?;
         walk(database, &mut chosen, want.min(MOST_TAKEN))?;
         // What a segment has found keeps until it may be the next.
         let mut taken = Vec::new();
@@ -148,6 +167,7 @@ impl Search {
                 taken.extend(walk.taken.drain(..).map(|doc| (place, doc)));
             }
         }
+        self.found += taken.len() as u64;
         let ids = ids(database, &chosen, &taken)?;
         for ((place, _), id) in taken.into_iter().zip(ids) {
             if let Some(source) = chosen.get_mut(place) {
@@ -166,12 +186,14 @@ impl Search {
     }
 }
 
-/// Opens the closed ones among these segments.
-fn open(database: &mut dyn Database, plan: &Plan, sources: &mut [&mut Source]) -> Result<(), StoreError> {
+/// Opens the closed ones among these segments; returns how many documents these have.
+fn open(database: &mut dyn Database, plan: &Plan, sources: &mut [&mut Source]) -> Result<u64, StoreError> {
     let mut opened = Vec::new();
+    let mut docs = 0;
     for source in sources.iter_mut() {
         if matches!(source.state, State::Closed) {
             let range = range(database, plan, source)?;
+            docs += u64::from(range.1.saturating_sub(range.0));
             source.state = State::Open(Walk::new(plan, source.segment.id, range));
             opened.push(source);
         }
@@ -189,13 +211,13 @@ fn open(database: &mut dyn Database, plan: &Plan, sources: &mut [&mut Source]) -
             continue;
         }
         for beginning in &plan.beginnings {
-            let docs = list::with_beginning(database, &source.segment, beginning)?;
-            if let Some(docs) = docs {
-                walk.require(docs);
+            let some = list::with_beginning(database, &source.segment, beginning)?;
+            if let Some(some) = some {
+                walk.require(some);
             }
         }
     }
-    Ok(())
+    Ok(docs)
 }
 
 /// Goes on in those of these segments that have found nothing yet, until each has `most` documents or no more.
