@@ -138,7 +138,7 @@ struct Hits<'q> {
 
 /// Where candidates come from.
 enum Candidates {
-    Index(Search),
+    Index(Box<Search>),
     /// A list that is short by its filter.
     List {
         below: Option<Uuid>,
@@ -160,7 +160,7 @@ impl<'q> Hits<'q> {
             Candidates::List { below }
         } else if let Some(plan) = plan(database, filter, query)? {
             fresh = fresh::unread(database)?;
-            Candidates::Index(Search::begin(database, plan, below, &fresh)?)
+            Candidates::Index(Box::new(Search::begin(database, plan, below, &fresh)?))
         } else {
             Candidates::None
         };

@@ -2,6 +2,7 @@
 //! pages, which who calls has to fetch when they are wanted.
 
 use super::list::{List, Seek};
+use super::order::{Order, Shares};
 use super::walk::Plan;
 
 /// The documents of one segment that have all that is required.
@@ -9,6 +10,7 @@ use super::walk::Plan;
 pub(super) struct Walk {
     /// The shortest first, so that the others are mostly skipped.
     sides: Vec<Side>,
+    from: u32,
     /// The next document to look at.
     doc: u32,
     end: u32,
@@ -20,18 +22,18 @@ pub(super) struct Walk {
 
 impl Walk {
     /// Begins at one document of a segment and ends before another.
-    pub(super) fn new(plan: &Plan, segment: i64, (from, end): (u32, u32)) -> Walk {
-        let list = |term: &Vec<u8>| List::new(segment, term.clone(), from);
-        let words = plan.words.iter().map(|word| Side::One(list(word)));
-        let traits = plan.traits.iter();
-        let traits = traits.map(|group| Side::Any(group.iter().map(list).collect()));
+    pub(super) fn new(plan: &Plan, order: &Order, segment: i64, (from, end): (u32, u32)) -> Walk {
         let is_over = from >= end;
+        let places = order.numbers.iter().enumerate();
+        let sides = places.map(|(place, number)| {
+            let from = (place < order.at_once).then_some(from);
+            let list = |term: &Vec<u8>| List::new(segment, term.clone(), from);
+            let lists = plan.terms(*number).iter().map(list).collect();
+            Side::Lists(*number, lists)
+        });
         Walk {
-            sides: if is_over {
-                Vec::new()
-            } else {
-                words.chain(traits).collect()
-            },
+            sides: if is_over { Vec::new() } else { sides.collect() },
+            from,
             doc: from,
             end,
             is_over,
@@ -39,15 +41,23 @@ impl Walk {
         }
     }
 
-    /// Puts the shortest lists first, as far as is known from their first pages, which were fetched.
-    pub(super) fn arrange(&mut self) {
-        self.sides.sort_by_cached_key(|side| side.count(self.end));
-        self.is_over |= self.sides.first().is_some_and(|side| side.count(self.end) == 0);
+    /// Puts the shortest lists first, as far as is known from their pages that were fetched; tells how long each is.
+    pub(super) fn arrange(&mut self, shares: &mut Shares) {
+        let is_read = |side: &&Side| !side.is_unread();
+        for side in self.sides.iter().filter(is_read) {
+            let count = side.count(self.end);
+            if let Side::Lists(number, _) = side {
+                shares.learn(*number, count, u64::from(self.end - self.from));
+            }
+            self.is_over |= count == 0;
+        }
+        self.sides
+            .sort_by_cached_key(|side| (side.is_unread(), side.count(self.end)));
     }
 
     /// Requires one of these documents, too.
     pub(super) fn require(&mut self, docs: Vec<u32>) {
-        self.sides.push(Side::Gathered(docs, 0));
+        self.sides.insert(0, Side::Gathered(docs, 0));
     }
 
     /// The lists of all that is required.
@@ -64,10 +74,21 @@ impl Walk {
                     self.doc = doc + 1;
                 }
                 Seek::End => self.is_over = true,
-                Seek::Wanting => return false,
+                Seek::Wanting => {
+                    self.begin_others();
+                    return false;
+                }
             }
         }
         true
+    }
+
+    /// Where one list that was not asked for is needed, all of them are, so that they are fetched at once.
+    fn begin_others(&mut self) {
+        let doc = self.doc;
+        if self.lists().any(|list| list.is_unread() && list.is_wanting()) {
+            self.lists().for_each(|list| list.begin_at(doc));
+        }
     }
 
     fn next(&mut self) -> Seek {
@@ -95,8 +116,8 @@ impl Walk {
 /// One thing that is required.
 #[derive(Debug)]
 enum Side {
-    One(List),
-    Any(Vec<List>),
+    /// To be in one of some lists: its number among what is required, and the lists.
+    Lists(usize, Vec<List>),
     /// Documents in order, and how many are behind.
     Gathered(Vec<u32>, usize),
 }
@@ -105,24 +126,25 @@ impl Side {
     /// About how many documents have it.
     fn count(&self, end: u32) -> u64 {
         match self {
-            Side::One(list) => list.count(end),
-            Side::Any(lists) => lists.iter().map(|list| list.count(end)).sum(),
+            Side::Lists(_, lists) => lists.iter().map(|list| list.count(end)).sum(),
             Side::Gathered(docs, _) => docs.len() as u64,
         }
     }
 
+    fn is_unread(&self) -> bool {
+        matches!(self, Side::Lists(_, lists) if lists.iter().any(List::is_unread))
+    }
+
     fn lists(&mut self) -> &mut [List] {
         match self {
-            Side::One(list) => std::slice::from_mut(list),
-            Side::Any(lists) => lists,
+            Side::Lists(_, lists) => lists,
             Side::Gathered(..) => &mut [],
         }
     }
 
     fn seek(&mut self, doc: u32) -> Seek {
         match self {
-            Side::One(list) => list.seek(doc),
-            Side::Any(lists) => {
+            Side::Lists(_, lists) => {
                 let mut first = Seek::End;
                 for list in lists {
                     first = match (first, list.seek(doc)) {

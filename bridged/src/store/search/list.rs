@@ -88,8 +88,8 @@ const NEARLY: usize = 2;
 const ANSWERS: usize = 2;
 
 impl List {
-    /// The list from a document on, of which nothing has been read.
-    pub(super) fn new(segment: i64, term: Vec<u8>, from: u32) -> List {
+    /// The list from a document on, of which nothing has been read; if it is not said where, nothing is wanted yet.
+    pub(super) fn new(segment: i64, term: Vec<u8>, from: Option<u32>) -> List {
         List {
             segment,
             term,
@@ -98,7 +98,7 @@ impl List {
             pages: 0,
             answers: 0,
             more: Some(Vec::new()),
-            wanted: Some(from),
+            wanted: from,
         }
     }
 
@@ -112,6 +112,13 @@ impl List {
                 known * u64::from(all.max(read)) / u64::from(read)
             }
             _ => known,
+        }
+    }
+
+    /// Begins at a document, where nothing of it was asked for yet.
+    pub(super) fn begin_at(&mut self, doc: u32) {
+        if self.is_unread() {
+            self.wanted = Some(doc);
         }
     }
 
@@ -134,9 +141,19 @@ impl List {
         Seek::Wanting
     }
 
+    /// Whether nothing of it was asked for yet.
+    pub(super) fn is_unread(&self) -> bool {
+        self.asked == 0
+    }
+
+    /// Whether it waits for pages.
+    pub(super) fn is_wanting(&self) -> bool {
+        self.wanted.is_some()
+    }
+
     /// Whether there are more pages, which are wanted soon.
     fn is_nearly_read(&self) -> bool {
-        self.more.is_some() && self.runs.len() <= NEARLY
+        !self.is_unread() && self.more.is_some() && self.runs.len() <= NEARLY
     }
 
     /// Asks for pages, as the one at this place among those who ask.
@@ -262,7 +279,7 @@ pub(in crate::store) fn seek_through(
     packer.close();
     let segment = super::segment::begin(database)?;
     super::segment::add_pages(database, segment, &packer.full)?;
-    let mut list = List::new(segment, b"x".to_vec(), 0);
+    let mut list = List::new(segment, b"x".to_vec(), Some(0));
     let (mut found, mut doc) = (Vec::new(), 0);
     loop {
         match list.seek(doc) {

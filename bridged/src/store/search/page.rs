@@ -94,8 +94,8 @@ pub(super) struct Entry {
     pub(super) run: Run,
 }
 
-/// Reads the entries of a page for which `wanted` says yes; also whether the page ends with such a one, so that more
-/// of them may be on the next.
+/// Reads the entries of a page for which `wanted` says yes, which follow each other; also whether the page ends with
+/// such a one, so that more of them may be on the next.
 pub(super) fn read(body: &[u8], wanted: impl Fn(&[u8]) -> bool) -> Result<(Vec<Entry>, bool), StoreError> {
     let mut rest = body;
     let mut term = Vec::new();
@@ -106,6 +106,9 @@ pub(super) fn read(body: &[u8], wanted: impl Fn(&[u8]) -> bool) -> Result<(Vec<E
         term.truncate(shared);
         term.extend_from_slice(slice(&mut rest, own)?);
         goes_on = wanted(&term);
+        if !goes_on && !found.is_empty() {
+            break;
+        }
         let run = Run::read(&mut rest, goes_on)?;
         found.extend(run.map(|run| Entry {
             term: term.clone(),

@@ -95,7 +95,7 @@ impl Run {
         match &self.rest {
             Rest::Distances(_, bytes) => {
                 let mut bytes = bytes.as_slice();
-                while let Ok(distance) = take(&mut bytes) {
+                while let Some(distance) = next(&mut bytes) {
                     last = last.saturating_add(distance);
                 }
             }
@@ -112,7 +112,7 @@ impl Run {
     pub(super) fn count(&self) -> u64 {
         1 + match &self.rest {
             Rest::Distances(count, _) => u64::from(*count),
-            Rest::Bits(bytes) => bytes.iter().map(|byte| u64::from(byte.count_ones())).sum(),
+            Rest::Bits(bytes) => ones(bytes),
         }
     }
 
@@ -122,7 +122,7 @@ impl Run {
         match &self.rest {
             Rest::Distances(_, bytes) => {
                 let (mut bytes, mut doc) = (bytes.as_slice(), self.first);
-                while let Ok(distance) = take(&mut bytes) {
+                while let Some(distance) = next(&mut bytes) {
                     doc = doc.wrapping_add(distance);
                     docs.push(doc);
                 }
@@ -167,7 +167,7 @@ impl Seeker {
             Rest::Distances(_, bytes) => {
                 let mut rest = bytes.get(self.read..).unwrap_or_default();
                 while self.doc < doc {
-                    self.doc = self.doc.saturating_add(take(&mut rest).ok()?);
+                    self.doc = self.doc.saturating_add(next(&mut rest)?);
                     self.read = bytes.len() - rest.len();
                 }
             }
@@ -203,6 +203,14 @@ fn distances(first: u32, docs: &[u32], room: usize) -> (Rest, usize) {
     (Rest::Distances(count, bytes), count as usize)
 }
 
+/// How many bits are set.
+fn ones(bytes: &[u8]) -> u64 {
+    let (words, rest) = bytes.as_chunks();
+    let words = words.iter().map(|word| u64::from_le_bytes(*word).count_ones());
+    let rest = rest.iter().map(|byte| byte.count_ones());
+    words.chain(rest).map(u64::from).sum()
+}
+
 /// The first bit that is set, from one on.
 fn next_bit(bytes: &[u8], bit: usize) -> Option<usize> {
     let mut at = bit / 8;
@@ -227,18 +235,23 @@ pub(super) fn number(out: &mut Vec<u8>, mut number: u32) {
     out.push((number & 0x7f) as u8);
 }
 
-/// Takes a number.
-pub(super) fn take(rest: &mut &[u8]) -> Result<u32, StoreError> {
+/// Takes a number; nothing where there is none.
+fn next(rest: &mut &[u8]) -> Option<u32> {
     let mut number = 0_u32;
     for shift in [0, 7, 14, 21, 28] {
-        let (byte, after) = rest.split_first().ok_or(StoreError::Unreadable)?;
+        let (byte, after) = rest.split_first()?;
         *rest = after;
         number |= u32::from(byte & 0x7f) << shift;
         if byte & 0x80 == 0 {
-            return Ok(number);
+            return Some(number);
         }
     }
-    Err(StoreError::Unreadable)
+    None
+}
+
+/// Takes a number, which has to be there.
+pub(super) fn take(rest: &mut &[u8]) -> Result<u32, StoreError> {
+    next(rest).ok_or(StoreError::Unreadable)
 }
 
 /// Takes some bytes.

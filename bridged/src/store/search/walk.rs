@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::intersect::Walk;
 use super::list::{self, List};
+use super::order::Shares;
 use super::segment::{self, CHUNK, Segment};
 use crate::store::StoreError;
 use crate::store::sql::{Batch, Database, Sort};
@@ -19,7 +20,7 @@ use crate::store::sql::{Batch, Database, Sort};
 /// Documents of the segments that are gone through at once: at first for each thing that is required, because the more
 /// it is the fewer have it; then how many times more with each step at most, and than those among which there was enough
 /// so far.
-const FIRST_GROUP: u64 = 16_384;
+const FIRST_GROUP: u64 = if cfg!(test) { 16 } else { 16_384 };
 const GROWTH: u64 = 8;
 const MARGIN: u64 = 2;
 /// Segments that are gone through at once, at most.
@@ -41,6 +42,24 @@ pub(super) struct Plan {
     pub(super) before: Option<i64>,
 }
 
+impl Plan {
+    /// How many lists, or groups of lists, a document has to be in.
+    fn lists(&self) -> usize {
+        self.words.len() + self.traits.len()
+    }
+
+    /// The terms of which the thing of this number requires one: words are before traits.
+    pub(super) fn terms(&self, number: usize) -> &[Vec<u8>] {
+        match self.words.get(number) {
+            Some(word) => std::slice::from_ref(word),
+            None => self
+                .traits
+                .get(number - self.words.len())
+                .map_or(&[], Vec::as_slice),
+        }
+    }
+}
+
 /// A walk through the index.
 #[derive(Debug)]
 pub(super) struct Search {
@@ -55,6 +74,7 @@ pub(super) struct Search {
     /// Documents of the segments that were opened, and how many of them were found.
     opened: u64,
     found: u64,
+    shares: Shares,
 }
 
 #[derive(Debug)]
@@ -91,9 +111,10 @@ impl Search {
             segment,
             state: State::Closed,
         };
-        let required = plan.words.len() + plan.beginnings.len() + plan.traits.len();
+        let required = plan.lists() + plan.beginnings.len();
         Ok(Search {
             sources: segments.map(source).collect(),
+            shares: Shares::new(plan.lists()),
             plan,
             pool: fresh.range(..below.unwrap_or(Uuid::max())).copied().collect(),
             below,
@@ -156,7 +177,7 @@ impl Search {
         chosen.retain(|source| {
             matches!(source.state, State::Closed) || newest.is_none_or(|newest| source.bound > newest)
         });
-        self.opened += open(database, &self.plan, &mut chosen)?;
+        self.opened += open(database, &self.plan, &mut self.shares, &mut chosen)?;
         walk(database, &mut chosen, want.min(MOST_TAKEN))?;
         // What a segment has found keeps until it may be the next.
         let mut taken = Vec::new();
@@ -187,14 +208,21 @@ impl Search {
 }
 
 /// Opens the closed ones among these segments; returns how many documents these have.
-fn open(database: &mut dyn Database, plan: &Plan, sources: &mut [&mut Source]) -> Result<u64, StoreError> {
+fn open(
+    database: &mut dyn Database,
+    plan: &Plan,
+    shares: &mut Shares,
+    sources: &mut [&mut Source],
+) -> Result<u64, StoreError> {
     let mut opened = Vec::new();
     let mut docs = 0;
     for source in sources.iter_mut() {
         if matches!(source.state, State::Closed) {
             let range = range(database, plan, source)?;
-            docs += u64::from(range.1.saturating_sub(range.0));
-            source.state = State::Open(Walk::new(plan, source.segment.id, range));
+            let wide = u64::from(range.1.saturating_sub(range.0));
+            docs += wide;
+            let order = shares.order(wide);
+            source.state = State::Open(Walk::new(plan, &order, source.segment.id, range));
             opened.push(source);
         }
     }
@@ -206,7 +234,7 @@ fn open(database: &mut dyn Database, plan: &Plan, sources: &mut [&mut Source]) -
         let State::Open(walk) = &mut source.state else {
             continue;
         };
-        walk.arrange();
+        walk.arrange(shares);
         if walk.is_over {
             continue;
         }
@@ -328,5 +356,5 @@ pub(super) fn docs_of(
     segment: &Segment,
     term: Vec<u8>,
 ) -> Result<Vec<u32>, StoreError> {
-    List::new(segment.id, term, 0).all(database)
+    List::new(segment.id, term, Some(0)).all(database)
 }
