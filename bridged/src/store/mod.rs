@@ -27,7 +27,6 @@ mod sinks;
 mod sql;
 mod sqlite;
 mod tokens;
-mod turns;
 mod usage;
 mod warnings;
 mod write;
@@ -249,7 +248,7 @@ struct Inner {
 /// Where connections lead.
 #[derive(Clone, Debug)]
 enum Place {
-    Sqlite(sqlite::File),
+    Sqlite(PathBuf),
     Postgres(postgres::Server),
 }
 
@@ -257,7 +256,7 @@ impl Place {
     /// Prepares the database, making or migrating it where needed.
     fn open(&self) -> Result<Box<dyn Database>, OpenError> {
         match self {
-            Place::Sqlite(file) => Ok(Box::new(sqlite::Sqlite::open(file)?)),
+            Place::Sqlite(path) => Ok(Box::new(sqlite::Sqlite::open(path)?)),
             Place::Postgres(server) => Ok(Box::new(server.open()?)),
         }
     }
@@ -265,7 +264,7 @@ impl Place {
     /// One more connection.
     fn connect(&self) -> Result<Box<dyn Database>, StoreError> {
         match self {
-            Place::Sqlite(file) => Ok(Box::new(sqlite::Sqlite::connect(file)?)),
+            Place::Sqlite(path) => Ok(Box::new(sqlite::Sqlite::connect(path)?)),
             Place::Postgres(server) => Ok(Box::new(server.connect()?)),
         }
     }
@@ -273,8 +272,8 @@ impl Place {
     /// A connection for the writer, with commits of this durability.
     fn connect_to_write(&self, durability: Durability) -> Result<Box<dyn Database>, StoreError> {
         let mut database: Box<dyn Database> = match self {
-            Place::Sqlite(file) => {
-                let database = sqlite::Sqlite::connect(file)?;
+            Place::Sqlite(path) => {
+                let database = sqlite::Sqlite::connect(path)?;
                 database.tune_for_writing()?;
                 Box::new(database)
             }
@@ -331,7 +330,7 @@ impl Store {
 
     fn at(config: &StoreConfig) -> Result<Store, OpenError> {
         let place = match &config.location {
-            StoreLocation::Sqlite(path) => Place::Sqlite(sqlite::File::new(path)),
+            StoreLocation::Sqlite(path) => Place::Sqlite(path.clone()),
             StoreLocation::Postgres(url) => {
                 let trust = Trust::load(&config.extra_ca)?;
                 Place::Postgres(postgres::Server::new(url.config(), trust.for_database()))

@@ -1,55 +1,33 @@
 //! SQLite: a file with one writer at a time and readers that do not wait for it.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, Statement, ToSql, ffi};
+use rusqlite::{Connection, Statement, ToSql};
 
 use super::labels::Labels;
 use super::schema::{self, APPLICATION_ID};
 use super::sql::{Batch, BatchTexts, Change, Database, Dialect, Row, Value, transaction};
-use super::turns::{Turn, Turns};
 use super::{OpenError, StoreError};
 use crate::config::Durability;
 
-/// Longest wait for other writers: for those of this process, and then for others.
+/// Longest wait for another writer.
 const BUSY: Duration = Duration::from_secs(2);
 /// Statements kept prepared.
 const STATEMENTS: usize = 96;
-
-/// Where a database is. Cheap to clone; who writes through one and its clones takes turns.
-#[derive(Clone, Debug)]
-pub(super) struct File {
-    path: Arc<Path>,
-    turns: Arc<Turns>,
-}
-
-impl File {
-    pub(super) fn new(path: &Path) -> File {
-        File {
-            path: path.into(),
-            turns: Arc::default(),
-        }
-    }
-}
 
 /// An open database file.
 #[derive(Debug)]
 pub(super) struct Sqlite {
     connection: Connection,
-    turns: Arc<Turns>,
-    /// While a transaction writes.
-    turn: Option<Turn>,
     texts: BatchTexts,
     labels: Labels,
 }
 
 impl Sqlite {
-    /// Opens the database, making or migrating it where needed.
-    pub(super) fn open(file: &File) -> Result<Sqlite, OpenError> {
-        let path = &*file.path;
+    /// Opens the database at `path`, making or migrating it where needed.
+    pub(super) fn open(path: &Path) -> Result<Sqlite, OpenError> {
         make_private(path).map_err(|source| OpenError::File {
             path: path.to_owned(),
             source,
@@ -58,7 +36,7 @@ impl Sqlite {
             store: path.display().to_string(),
             source,
         };
-        let mut database = Sqlite::connect(file).map_err(failed)?;
+        let mut database = Sqlite::connect(path).map_err(failed)?;
         database.check_owner(path)?;
         transaction(&mut database, |database| {
             schema::migrate(database)?;
@@ -69,8 +47,8 @@ impl Sqlite {
     }
 
     /// Opens one more connection to a database that `open` has prepared.
-    pub(super) fn connect(file: &File) -> Result<Sqlite, StoreError> {
-        let connection = Connection::open(&file.path)?;
+    pub(super) fn connect(path: &Path) -> Result<Sqlite, StoreError> {
+        let connection = Connection::open(path)?;
         connection.busy_timeout(BUSY)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         connection.pragma_update(None, "journal_mode", "wal")?;
@@ -80,8 +58,6 @@ impl Sqlite {
         connection.pragma_update(None, "secure_delete", "on")?;
         Ok(Sqlite {
             connection,
-            turns: Arc::clone(&file.turns),
-            turn: None,
             texts: BatchTexts::default(),
             labels: Labels::default(),
         })
@@ -150,11 +126,11 @@ impl Database for Sqlite {
     }
 
     fn begin(&mut self) -> Result<(), StoreError> {
-        let busy = || rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_BUSY), None);
-        let turn = self.turns.wait(BUSY).ok_or_else(busy)?;
-        self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-        self.turn = Some(turn);
-        Ok(())
+        Ok(self
+            .connection
+            .prepare_cached("BEGIN IMMEDIATE")?
+            .execute([])
+            .map(drop)?)
     }
 
     fn begin_reading(&mut self) -> Result<(), StoreError> {
@@ -162,9 +138,7 @@ impl Database for Sqlite {
     }
 
     fn commit(&mut self) -> Result<(), StoreError> {
-        self.connection.prepare_cached("COMMIT")?.execute([])?;
-        self.turn = None;
-        Ok(())
+        Ok(self.connection.prepare_cached("COMMIT")?.execute([]).map(drop)?)
     }
 
     fn roll_back(&mut self) {
@@ -172,7 +146,6 @@ impl Database for Sqlite {
             // SQLite has done so itself where this fails.
             let _ = self.connection.execute_batch("ROLLBACK");
         }
-        self.turn = None;
     }
 
     fn query(&mut self, sql: &str, values: &[Value<'_>]) -> Result<Vec<Row>, StoreError> {
@@ -279,10 +252,7 @@ mod tests {
             .unwrap()
             .execute_batch("CREATE TABLE theirs (x)")
             .unwrap();
-        assert!(matches!(
-            Sqlite::open(&File::new(&foreign)),
-            Err(OpenError::Foreign { .. })
-        ));
+        assert!(matches!(Sqlite::open(&foreign), Err(OpenError::Foreign { .. })));
     }
 
     #[test]
@@ -293,10 +263,7 @@ mod tests {
             "PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 2; CREATE TABLE label (x)"
         );
         Connection::open(&path).unwrap().execute_batch(&old).unwrap();
-        assert!(matches!(
-            Sqlite::open(&File::new(&path)),
-            Err(OpenError::Old { .. })
-        ));
+        assert!(matches!(Sqlite::open(&path), Err(OpenError::Old { .. })));
     }
 
     #[cfg(unix)]
@@ -305,8 +272,8 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("new.db");
-        Sqlite::open(&File::new(&path)).unwrap();
-        Sqlite::open(&File::new(&path)).unwrap();
+        Sqlite::open(&path).unwrap();
+        Sqlite::open(&path).unwrap();
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }
