@@ -21,7 +21,7 @@ use crate::store::sql::{Batch, Database, Sort};
 /// it is the fewer have it; then how many times more with each step at most, and than those among which there was enough
 /// so far.
 const FIRST_GROUP: u64 = if cfg!(test) { 16 } else { 16_384 };
-const GROWTH: u64 = 16;
+const GROWTH: u64 = 8;
 const MARGIN: u64 = 2;
 /// Segments that are gone through at once, at most.
 const MOST_GROUP: usize = 64;
