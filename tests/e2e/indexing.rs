@@ -19,8 +19,8 @@ use crate::postgres::Postgres;
 
 const CASE: cases::Case = cases::CHAT;
 /// Words that prompts share, of which each has so many: a segment of a second's prompts takes several transactions.
-const SHARED: u64 = 12_000;
-const EACH: u64 = 250;
+const SHARED: u64 = 24_000;
+const EACH: u64 = 500;
 /// A segment that is being written, and one that was replaced, in the database.
 const UNFINISHED: u8 = 0;
 const REPLACED: u8 = 2;
