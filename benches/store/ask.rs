@@ -178,10 +178,15 @@ fn first<C>() -> Page<C> {
 }
 
 /// Median and 95th percentile in milliseconds.
-pub(crate) fn percentiles(mut spans: Vec<Duration>) -> (f64, f64) {
+fn percentiles(mut spans: Vec<Duration>) -> (f64, f64) {
     spans.sort_unstable();
-    let at = |part: usize| spans[spans.len() * part / 100].as_secs_f64() * 1_000.0;
-    (at(50), at(95))
+    (percentile(&spans, 500), percentile(&spans, 950))
+}
+
+/// The span, in milliseconds, below which so many of a thousand are; they are in order.
+pub(crate) fn percentile(spans: &[Duration], thousandths: usize) -> f64 {
+    let place = (spans.len() * thousandths / 1_000).min(spans.len() - 1);
+    spans[place].as_secs_f64() * 1_000.0
 }
 
 /// A list by its name: whether it is of sessions, and which filters it has, as in `Asker::filter`.

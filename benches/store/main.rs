@@ -201,13 +201,14 @@ fn gauge(metrics: &Metrics, name: &str) -> f64 {
     number.map_or(0.0, |number| number.parse().unwrap())
 }
 
-/// Writes one start and waits until it is committed.
-async fn commit(queue: &mpsc::Sender<Job>, maker: &mut Maker) {
+/// Writes one start and waits until it is committed; returns how long that took.
+async fn commit(queue: &mpsc::Sender<Job>, maker: &mut Maker) -> Duration {
     let (started, _) = maker.next();
-    commit_event(queue, Event::Start(Box::new(started))).await;
+    commit_event(queue, Event::Start(Box::new(started))).await
 }
 
-async fn commit_event(queue: &mpsc::Sender<Job>, event: Event) {
+async fn commit_event(queue: &mpsc::Sender<Job>, event: Event) -> Duration {
+    let began = Instant::now();
     let (committed, wait) = oneshot::channel();
     let job = Job::Write {
         event,
@@ -216,6 +217,7 @@ async fn commit_event(queue: &mpsc::Sender<Job>, event: Event) {
     };
     queue.send(job).await.unwrap();
     wait.await.unwrap();
+    began.elapsed()
 }
 
 async fn size(store: &Store, file: Option<&Path>, rows: u64) {
@@ -233,9 +235,7 @@ async fn size(store: &Store, file: Option<&Path>, rows: u64) {
 async fn commits(queue: &mpsc::Sender<Job>, maker: &mut Maker) {
     let mut spans = Vec::new();
     for _ in 0..COMMITS {
-        let began = Instant::now();
-        commit(queue, maker).await;
-        spans.push(began.elapsed());
+        spans.push(commit(queue, maker).await);
     }
     tell(spans);
 }
@@ -247,9 +247,7 @@ async fn many_commits(queue: &mpsc::Sender<Job>, maker: &mut Maker) {
         while spans.len() < MANY_COMMITS {
             let (started, ended) = maker.next();
             for event in [Event::Start(Box::new(started)), Event::End(Box::new(ended))] {
-                let began = Instant::now();
-                commit_event(queue, event).await;
-                spans.push(began.elapsed());
+                spans.push(commit_event(queue, event).await);
             }
         }
         tell(spans);
@@ -258,7 +256,7 @@ async fn many_commits(queue: &mpsc::Sender<Job>, maker: &mut Maker) {
 
 fn tell(mut spans: Vec<Duration>) {
     spans.sort_unstable();
-    let at = |thousandths: usize| spans[(spans.len() - 1) * thousandths / 1_000].as_secs_f64() * 1_000.0;
+    let at = |thousandths| ask::percentile(&spans, thousandths);
     println!(
         "one commit     {:>10.2} ms, 95th percentile {:.2}, 99th {:.2}, 99.9th {:.2}, longest {:.2}",
         at(500),

@@ -27,7 +27,8 @@ fn run(gateway: &Gateway) -> Command {
 /// A shell that the gateway's folder leads through it.
 fn shell(gateway: &Gateway, script: &str) -> Command {
     let mut command = run(gateway);
-    command.args(["sh", "-c", script]);
+    // A shell cannot trap what is ignored when it begins, as SIGHUP is under nohup.
+    command.args(["env", "--default-signal", "sh", "-c", script]);
     command
 }
 
@@ -150,10 +151,7 @@ async fn exit_codes_signals_and_streams_are_the_clients_own() {
     for signal in ["INT", "TERM", "HUP", "WINCH"] {
         let script =
             format!("trap 'echo got {signal}; exit 3' {signal}; echo ready; while :; do sleep 0.02; done");
-        // A shell cannot trap what is ignored when it begins, as SIGHUP is under nohup.
-        let mut command = run(&gateway);
-        command.args(["env", "--default-signal", "sh", "-c", &script]);
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = shell(&gateway, &script).stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap())
             .lines()
             .map(Result::unwrap);

@@ -10,7 +10,6 @@ use super::walk::Plan;
 pub(super) struct Walk {
     /// The shortest first, so that the others are mostly skipped.
     sides: Vec<Side>,
-    from: u32,
     /// The next document to look at.
     doc: u32,
     end: u32,
@@ -33,7 +32,6 @@ impl Walk {
         });
         Walk {
             sides: if is_over { Vec::new() } else { sides.collect() },
-            from,
             doc: from,
             end,
             is_over,
@@ -43,16 +41,20 @@ impl Walk {
 
     /// Puts the shortest lists first, as far as is known from their pages that were fetched; tells how long each is.
     pub(super) fn arrange(&mut self, shares: &mut Shares) {
-        let is_read = |side: &&Side| !side.is_unread();
-        for side in self.sides.iter().filter(is_read) {
-            let count = side.count(self.end);
-            if let Side::Lists(number, _) = side {
-                shares.learn(*number, count, u64::from(self.end - self.from));
+        let counted = self.sides.drain(..);
+        let mut counted: Vec<_> = counted
+            .map(|side| (side.is_unread(), side.count(self.end), side))
+            .collect();
+        counted.sort_by_key(|(is_unread, count, _)| (*is_unread, *count));
+        for (is_unread, count, side) in counted {
+            if !is_unread {
+                if let Side::Lists(number, _) = side {
+                    shares.learn(number, count, u64::from(self.end - self.doc));
+                }
+                self.is_over |= count == 0;
             }
-            self.is_over |= count == 0;
+            self.sides.push(side);
         }
-        self.sides
-            .sort_by_cached_key(|side| (side.is_unread(), side.count(self.end)));
     }
 
     /// Requires one of these documents, too.
