@@ -60,7 +60,7 @@ fn spoken(dialect: Dialect, step: &str) -> String {
 
 /// The steps from an empty database to the present one. `NUMBERED KEY` counts by itself; a `CLUSTERED` table
 /// lies in the order of its key where the database can do that.
-const MIGRATIONS: [&str; 9] = [
+const MIGRATIONS: [&str; 10] = [
     "
 CREATE TABLE label (
     id NUMBERED KEY,
@@ -387,5 +387,10 @@ INSERT INTO usage_span
         sum(tool_calls), sum(input), sum(output), sum(cache_read), sum(cache_write), sum(reasoning),
         sum(cost_micros), sum(unmetered), sum(unpriced)
     FROM usage_span WHERE interceptions <> 0 GROUP BY who, combo;
+",
+    // The index is made anew, with combos.
+    "
+UPDATE search_segment SET state = 2;
+DELETE FROM search_position;
 ",
 ];

@@ -6,21 +6,20 @@
 //! latest fitting prompt, and all of the filter is about that prompt's interception.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 
 use uuid::Uuid;
 
 use super::fresh;
-use super::query::{MOST_TERMS, Query, Term};
+use super::plan::Plan;
+use super::query::{Query, Term};
 use super::scan::Scan;
-use super::segment::{self, Trait};
-use super::walk::{Plan, Search};
-use crate::record::Outcome;
+use super::walk::Search;
 use crate::store::content::{self, Content};
 use crate::store::filter::{Cursor, Filter, Page, Question, Status};
 use crate::store::rows::InterceptionRow;
 use crate::store::sessions::{self, SessionRow};
-use crate::store::sql::{Database, Row};
+use crate::store::sql::Database;
 use crate::store::{StoreError, read};
 
 /// Candidates in one statement: mostly all of a page fit, so the first of them are enough.
@@ -33,9 +32,6 @@ const READ: usize = 320;
 const SPARE: usize = 8;
 /// Candidates that are asked for at once.
 const MOST_WANTED: usize = 1_024;
-/// Words of a question that are looked up. There are more only where some are in a row, and then prompts are read.
-const LOOKED_UP: usize = 24;
-const _: () = assert!(MOST_TERMS <= LOOKED_UP);
 
 /// A page of interceptions.
 pub(in crate::store) fn interceptions(
@@ -158,7 +154,7 @@ impl<'q> Hits<'q> {
         let mut fresh = BTreeSet::new();
         let candidates = if is_short {
             Candidates::List { below }
-        } else if let Some(plan) = plan(database, filter, query)? {
+        } else if let Some(plan) = Plan::make(database, filter, query)? {
             fresh = fresh::unread(database)?;
             Candidates::Index(Box::new(Search::begin(database, plan, below, &fresh)?))
         } else {
@@ -228,90 +224,6 @@ impl<'q> Hits<'q> {
         let reached = self.reached.filter(|_| self.looked_at >= self.most);
         reached.map(read::cursor_of)
     }
-}
-
-/// What the index is asked for; nothing where nothing can fit.
-fn plan(database: &mut dyn Database, filter: &Filter, query: &Query) -> Result<Option<Plan>, StoreError> {
-    let mut plan = Plan {
-        after: filter.after.map(|at| at.0),
-        before: filter.before.map(|at| at.0),
-        ..Plan::default()
-    };
-    for term in &query.terms {
-        plan.words.extend(looked_up(term));
-        if let ([only], true) = (term.words.as_slice(), term.is_open) {
-            plan.beginnings.push(only.text.as_bytes().to_vec());
-        }
-    }
-    plan.words.sort_unstable();
-    plan.words.dedup();
-    plan.words.truncate(LOOKED_UP);
-    let wanted = [
-        (Trait::User, &filter.user),
-        (Trait::Client, &filter.client),
-        (Trait::Provider, &filter.provider),
-        (Trait::Model, &filter.model),
-    ];
-    let numbers = numbers(database, wanted.iter().flat_map(|(_, words)| words.iter()))?;
-    for (kind, words) in wanted.into_iter().filter(|(_, words)| !words.is_empty()) {
-        let number = |word: &String| numbers.get(word).map(|number| kind.term(*number));
-        let terms: Vec<Vec<u8>> = words.iter().filter_map(number).collect();
-        if terms.is_empty() {
-            return Ok(None);
-        }
-        plan.traits.push(terms);
-    }
-    plan.traits.extend(outcomes(filter));
-    Ok(Some(plan))
-}
-
-/// The numbers of words that are labels.
-fn numbers<'f>(
-    database: &mut dyn Database,
-    words: impl Iterator<Item = &'f String>,
-) -> Result<HashMap<String, i64>, StoreError> {
-    let words: Vec<String> = words.cloned().collect();
-    let mut question = Question::default();
-    let Some(which) = question.any("text", &words) else {
-        return Ok(HashMap::new());
-    };
-    let sql = format!("SELECT text, id FROM label WHERE {which}");
-    let read = |row: Row| {
-        let mut row = row.read();
-        Ok((row.text()?, row.int()?))
-    };
-    database
-        .query(&sql, &question.values)?
-        .into_iter()
-        .map(read)
-        .collect()
-}
-
-/// What the index is asked for of a term: pairs of joined words, and the words that are in none.
-fn looked_up(term: &Term) -> Vec<Vec<u8>> {
-    let closed = term.words.len() - usize::from(term.is_open);
-    let words = term.words.get(..closed).unwrap_or_default();
-    let mut wanted = Vec::with_capacity(closed);
-    for (place, word) in words.iter().enumerate() {
-        let next = words.get(place + 1).filter(|next| next.is_joined);
-        match next {
-            Some(next) => wanted.push(segment::pair(&word.text, &next.text).to_vec()),
-            None if place > 0 && word.is_joined => {}
-            None => wanted.push(word.text.as_bytes().to_vec()),
-        }
-    }
-    wanted
-}
-
-/// The terms of the outcomes that the filter asks for, as far as the index knows outcomes: most are `completed`, and
-/// what is in flight may be something else by now.
-fn outcomes(filter: &Filter) -> Option<Vec<Vec<u8>>> {
-    let term = |status: &Status| match status {
-        Status::InFlight | Status::Ended(Outcome::Completed) => None,
-        Status::Ended(outcome) => Some(Trait::Outcome.term(outcome.code().into())),
-    };
-    let terms: Option<Vec<_>> = filter.status.iter().map(term).collect();
-    terms.filter(|terms| !terms.is_empty())
 }
 
 /// Those of `ids` whose prompts fit.

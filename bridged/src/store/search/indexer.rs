@@ -225,7 +225,7 @@ impl Position {
 /// An interception is looked at a second time if it ended in an unusual way or was answered elsewhere.
 const FIND: Batch = Batch {
     columns: &[("id", Sort::Blob), ("is_new", Sort::Int)],
-    body: "SELECT i.id, i.started_at, i.who, c.client, c.provider, c.model, r.outcome, p.body
+    body: "SELECT i.id, i.started_at, i.who, i.combo, c.client, c.provider, c.model, r.outcome, p.body
         FROM batch CROSS JOIN interception i JOIN combo c ON c.id = i.combo JOIN prompt p ON p.interception = i.id
         LEFT JOIN reply r ON r.interception = i.id
         WHERE i.id = batch.id AND (batch.is_new = 1 OR r.outcome <> 1 OR i.asked_combo IS NOT NULL)",
@@ -235,11 +235,16 @@ const FIND: Batch = Batch {
 fn found(row: Row) -> Result<Option<Found>, StoreError> {
     let mut row = row.read();
     let (id, started_at) = (row.id()?, row.int()?);
-    let mut traits = Vec::with_capacity(5);
-    for kind in [Trait::User, Trait::Client, Trait::Provider, Trait::Model] {
-        traits.push((kind, row.int()?));
-    }
-    traits.extend(row.optional_int()?.map(|outcome| (Trait::Outcome, outcome)));
+    let (who, combo) = (row.int()?, row.int()?);
+    let mut traits = vec![
+        Trait::User(who),
+        Trait::Combo(combo),
+        Trait::Habit(who, combo),
+        Trait::Client(row.int()?),
+        Trait::Provider(row.int()?),
+        Trait::Model(row.int()?),
+    ];
+    traits.extend(row.optional_int()?.map(Trait::Outcome));
     let text = Content::read(&row.blob()?)?.text();
     Ok(text.map(|text| Found {
         id,
@@ -382,7 +387,7 @@ pub(in crate::store) fn purge(database: &mut dyn Database) -> Result<(), StoreEr
 pub(in crate::store) fn forget(database: &mut dyn Database, who: i64) -> Result<(), StoreError> {
     alone(database, |work| {
         for segment in Segment::all(work.database)? {
-            let docs = walk::docs_of(work.database, &segment, Trait::User.term(who))?;
+            let docs = walk::docs_of(work.database, &segment, Trait::User(who).term())?;
             if !docs.is_empty() {
                 let keep = |_, doc, _| docs.binary_search(&doc).is_err();
                 work.rewrite(std::slice::from_ref(&segment), keep)?;

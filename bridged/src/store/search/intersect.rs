@@ -3,7 +3,7 @@
 
 use super::list::{List, Seek};
 use super::order::{Order, Shares};
-use super::walk::Plan;
+use super::plan::Plan;
 
 /// The documents of one segment that have all that is required.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! Full-text search over prompts: an index of its own in the tables of either database.
 //!
 //! It is made in the background (`indexer`) out of segments (`segment`, `terms`, `page`, `run`) that are merged as they
-//! become many (`rewrite`), and read from the newest prompt on (`find`, `walk`, `order`, `intersect`, `list`). What it
+//! become many (`rewrite`), and read from the newest prompt on (`find`, `plan`, `walk`, `order`, `intersect`, `list`). What it
 //! has not read yet (`fresh`), and what it does not know, is looked for in the prompts (`scan`). `words` and `query` say
 //! what fits. Both databases hold the same index and find the same. Invariants: the index never decides what is shown,
 //! it only names candidates; nothing in it outlives the erasure of its text for longer than `indexer` says; no
@@ -15,6 +15,7 @@ mod lease;
 mod list;
 mod order;
 mod page;
+mod plan;
 mod query;
 mod rewrite;
 mod run;

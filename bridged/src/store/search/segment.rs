@@ -242,27 +242,33 @@ pub(super) fn ids(chunk: &[u8]) -> impl Iterator<Item = Uuid> + '_ {
     chunk.chunks_exact(16).filter_map(|id| Uuid::from_slice(id).ok())
 }
 
-/// What an interception is found by beside its words.
+/// What an interception is found by beside its words. All numbers are of the store's: of labels, of combos, and the
+/// code of an outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Trait {
-    User,
-    Client,
-    Provider,
-    Model,
-    Outcome,
+    User(i64),
+    Client(i64),
+    Provider(i64),
+    Model(i64),
+    Outcome(i64),
+    Combo(i64),
+    /// A user with a combo.
+    Habit(i64, i64),
 }
 
 impl Trait {
-    /// The term of this trait; `number` is a label's, or an outcome's code. No word begins so.
-    pub(super) fn term(self, number: i64) -> Vec<u8> {
-        let letter = match self {
-            Trait::User => 'u',
-            Trait::Client => 'c',
-            Trait::Provider => 'p',
-            Trait::Model => 'm',
-            Trait::Outcome => 'o',
+    /// The term of this trait. No word begins so.
+    pub(super) fn term(self) -> Vec<u8> {
+        let text = match self {
+            Trait::User(who) => format!("\u{1}u{who}"),
+            Trait::Client(label) => format!("\u{1}c{label}"),
+            Trait::Provider(label) => format!("\u{1}p{label}"),
+            Trait::Model(label) => format!("\u{1}m{label}"),
+            Trait::Outcome(code) => format!("\u{1}o{code}"),
+            Trait::Combo(combo) => format!("\u{1}k{combo}"),
+            Trait::Habit(who, combo) => format!("\u{1}h{who}-{combo}"),
         };
-        format!("\u{1}{letter}{number}").into_bytes()
+        text.into_bytes()
     }
 }
 
@@ -284,7 +290,7 @@ pub(super) fn pair(first: &str, second: &str) -> [u8; 4] {
 pub(super) struct Found {
     pub(super) id: Uuid,
     pub(super) started_at: i64,
-    pub(super) traits: Vec<(Trait, i64)>,
+    pub(super) traits: Vec<Trait>,
     pub(super) text: String,
 }
 
@@ -296,8 +302,8 @@ pub(super) fn build(mut found: Vec<Found>) -> (Frame, Vec<Page>) {
     let mut docs = Vec::with_capacity(found.len());
     let mut before = String::new();
     for (number, found) in (0_u32..).zip(found) {
-        for (kind, value) in &found.traits {
-            terms.add(&kind.term(*value), number);
+        for one in &found.traits {
+            terms.add(&one.term(), number);
         }
         words_and_parts(&found.text, |word| {
             terms.add(word.text.as_bytes(), number);

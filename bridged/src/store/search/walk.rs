@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::intersect::Walk;
 use super::list::{self, List};
 use super::order::Shares;
+use super::plan::Plan;
 use super::segment::{self, CHUNK, Segment};
 use crate::store::StoreError;
 use crate::store::sql::{Batch, Database, Sort};
@@ -27,38 +28,6 @@ const MARGIN: u64 = 2;
 const MOST_GROUP: usize = 64;
 /// Documents that are taken from a segment at once.
 const MOST_TAKEN: usize = 1_024;
-
-/// What is required of a document.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Plan {
-    /// All of these terms.
-    pub(super) words: Vec<Vec<u8>>,
-    /// Of each a word that begins so.
-    pub(super) beginnings: Vec<Vec<u8>>,
-    /// Of each group one.
-    pub(super) traits: Vec<Vec<Vec<u8>>>,
-    /// Begun at or after, and before; about.
-    pub(super) after: Option<i64>,
-    pub(super) before: Option<i64>,
-}
-
-impl Plan {
-    /// How many lists, or groups of lists, a document has to be in.
-    fn lists(&self) -> usize {
-        self.words.len() + self.traits.len()
-    }
-
-    /// The terms of which the thing of this number requires one: words are before traits.
-    pub(super) fn terms(&self, number: usize) -> &[Vec<u8>] {
-        match self.words.get(number) {
-            Some(word) => std::slice::from_ref(word),
-            None => self
-                .traits
-                .get(number - self.words.len())
-                .map_or(&[], Vec::as_slice),
-        }
-    }
-}
 
 /// A walk through the index.
 #[derive(Debug)]
