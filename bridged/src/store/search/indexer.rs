@@ -16,7 +16,7 @@ use metrics::Gauge;
 use uuid::Uuid;
 
 use super::lease::Lease;
-use super::rewrite::{Traffic, Work};
+use super::rewrite::{LOOK, Traffic, Work};
 use super::segment::{self, Found, Segment, Trait};
 use super::walk;
 use crate::config::Durability;
@@ -27,8 +27,6 @@ use crate::store::retention;
 use crate::store::sql::{self, Batch, Database, Dialect, Row, Sort};
 use crate::store::{Store, StoreError};
 
-/// How often new records are looked for.
-const LOOK: Duration = Duration::from_millis(500);
 /// The pause after a failure.
 const REST: Duration = Duration::from_secs(5);
 /// The pause between two pieces of work, in which others may take the lease.
@@ -113,9 +111,7 @@ impl Indexer {
         };
         let database = self.database.insert(database).as_mut();
         let behind = Position::all(database)?;
-        let links: i64 = behind.iter().map(|position| position.head - position.n).sum();
-        #[expect(clippy::cast_precision_loss, reason = "there are far fewer than 2^52 links")]
-        self.behind.set(links as f64);
+        Position::show(&behind, &self.behind);
         if behind.is_empty() {
             // Only time brings chores then, or another gateway, which sees to its own.
             if self.tidy_at.is_some_and(|at| at.elapsed() < MINUTE) {
@@ -134,11 +130,13 @@ impl Indexer {
             database,
             lease: &lease,
             traffic: Some(&mut self.traffic),
+            behind: Some(&self.behind),
             stopping: &self.stopping,
+            look_at: Instant::now() + LOOK,
         };
         let outcome = work
             .index()
-            .and_then(|()| match Chore::find(work.database, false)? {
+            .and_then(|_| match Chore::find(work.database, false)? {
                 Some(chore) => work.run(&chore),
                 None => Ok(()),
             });
@@ -177,6 +175,13 @@ impl Position {
             })
         };
         database.query(sql, &[])?.into_iter().map(read).collect()
+    }
+
+    /// Shows how many links have not been read.
+    fn show(all: &[Position], behind: &Gauge) {
+        let links: i64 = all.iter().map(|position| position.head - position.n).sum();
+        #[expect(clippy::cast_precision_loss, reason = "there are far fewer than 2^52 links")]
+        behind.set(links as f64);
     }
 
     fn save(&self, database: &mut dyn Database) -> Result<(), StoreError> {
@@ -318,10 +323,13 @@ fn alike(segments: &[Segment]) -> Option<Vec<Segment>> {
 }
 
 impl Work<'_> {
-    /// Makes a segment of what is new, of any chain.
-    fn index(&mut self) -> Result<(), StoreError> {
+    /// Makes a segment of what is new, of any chain; false where nothing is.
+    pub(super) fn index(&mut self) -> Result<bool, StoreError> {
         // As of now: until the lease was taken another may have read them.
         let mut positions = Position::all(self.database)?;
+        if let Some(behind) = self.behind {
+            Position::show(&positions, behind);
+        }
         let (mut found, mut text) = (Vec::new(), 0);
         for position in &mut positions {
             while position.n < position.head && found.len() < DOCS && text < TEXT {
@@ -333,13 +341,15 @@ impl Work<'_> {
         let save =
             |database: &mut dyn Database| positions.iter().try_for_each(|position| position.save(database));
         if positions.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         if found.is_empty() {
-            return self.commit(save);
+            self.commit(save)?;
+        } else {
+            let (frame, pages) = segment::build(found);
+            self.write(frame, &pages, save)?;
         }
-        let (frame, pages) = segment::build(found);
-        self.write(frame, &pages, save)
+        Ok(true)
     }
 
     fn run(&mut self, chore: &Chore) -> Result<(), StoreError> {
@@ -367,7 +377,9 @@ fn alone(
         database,
         lease: &lease,
         traffic: None,
+        behind: None,
         stopping: &AtomicBool::new(false),
+        look_at: Instant::now(),
     });
     let ended = lease.end(database);
     outcome.and(ended)

@@ -1,12 +1,14 @@
 //! Segments made of others: many small ones become a large one, and what was erased is left out.
 //!
 //! The terms of all are read in order at once, so that only a few pages of each are in memory. A document that is
-//! in several, because more became known of it, is one afterwards and has the terms of all.
+//! in several, because more became known of it, is one afterwards and has the terms of all. It may take minutes, in
+//! which what is new becomes part of the index as always.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use metrics::Gauge;
 use uuid::Uuid;
 
 use super::lease::Lease;
@@ -19,6 +21,8 @@ use crate::store::sql::{Database, Row};
 pub(super) const STEP: usize = 64;
 /// Rows that are deleted at once.
 const DELETED: i64 = 256;
+/// How often new records are looked for.
+pub(super) const LOOK: Duration = Duration::from_millis(500);
 /// Nothing is written if nothing was for so long.
 const QUIET: Duration = Duration::from_secs(3);
 /// Longest pause between two transactions.
@@ -50,7 +54,11 @@ pub(super) struct Work<'a> {
     /// Where it is known, the database is left to others for twice the time of each transaction while records are
     /// written.
     pub(super) traffic: Option<&'a mut Traffic>,
+    /// Shows how many links of the chains have not been read.
+    pub(super) behind: Option<&'a Gauge>,
     pub(super) stopping: &'a AtomicBool,
+    /// When long work next gives way to what is new.
+    pub(super) look_at: Instant,
 }
 
 impl Work<'_> {
@@ -71,6 +79,18 @@ impl Work<'_> {
             std::thread::sleep(LONGEST_PAUSE.min(taken * 2));
         }
         Ok(done)
+    }
+
+    /// Makes what is new part of the index, if it is time.
+    fn give_way(&mut self) -> Result<(), StoreError> {
+        let began = Instant::now();
+        if began < self.look_at {
+            return Ok(());
+        }
+        let has_found = self.index()?;
+        // At most half of the time is spent so.
+        self.look_at = Instant::now() + if has_found { began.elapsed() } else { LOOK };
+        Ok(())
     }
 
     /// Writes a whole segment and, in its last transaction, does `also`.
@@ -147,6 +167,7 @@ impl Work<'_> {
             if packer.full.len() >= STEP {
                 let pages = std::mem::take(&mut packer.full);
                 self.commit(|database| segment::add_pages(database, segment, &pages))?;
+                self.give_way()?;
             }
         }
         packer.close();
@@ -163,7 +184,9 @@ impl Work<'_> {
                 let sql = format!(
                     "DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE segment = ?1 LIMIT {DELETED})"
                 );
-                while self.commit(|database| database.execute(&sql, &[segment.into()]))? > 0 {}
+                while self.commit(|database| database.execute(&sql, &[segment.into()]))? > 0 {
+                    self.give_way()?;
+                }
             }
             let sql = "DELETE FROM search_segment WHERE id = ?1";
             self.commit(|database| database.execute(sql, &[segment.into()]))?;

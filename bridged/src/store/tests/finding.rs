@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::order::write_batch;
 use super::*;
 use crate::store::labels::Labels;
-use crate::store::sql::{Batch, Change, Database, Sort, Value};
+use crate::store::sql::{Batch, Change, Database, Row, Sort, Value};
 
 /// The same numbers in every run.
 struct Random(u64);
@@ -392,6 +392,29 @@ pub(super) async fn what_is_on_record_is_found_at_once_and_indexed_by_itself(hom
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     panic!("it is not indexed");
+}
+
+pub(super) async fn what_is_new_is_indexed_while_segments_are_made_anew(home: Home) {
+    let store = again(&home).await;
+    let mut random = Random(7);
+    let mut batch = |users: &[&str], count: usize| {
+        let words = |random: &mut Random| -> Vec<String> {
+            let word = |_| format!("word{}", random.below(9_000));
+            (0..60).map(word).collect()
+        };
+        let start = |number: usize| started(users[number % users.len()], None, &words(&mut random).join(" "));
+        (0..count)
+            .map(start)
+            .map(|start| Event::Start(Box::new(start)))
+            .collect::<Vec<_>>()
+    };
+    write_batch(&store, batch(&["ann", "bob"], 1_500)).await;
+    store.catch_up().await.unwrap();
+    write_batch(&store, batch(&["bob"], 10)).await;
+    store.erase_user("ann".to_owned()).await.unwrap();
+    let segments = store.ask(|database| database.query("SELECT docs FROM search_segment ORDER BY docs", &[]));
+    let segments: Result<Vec<i64>, _> = segments.await.unwrap().into_iter().map(Row::int).collect();
+    assert_eq!(segments.unwrap(), [10, 750]);
 }
 
 pub(super) async fn a_search_that_cannot_find_everything_says_so(home: Home) {

@@ -178,6 +178,7 @@ on_both! {
         no_document_of_a_long_list_is_passed_over
         what_is_erased_is_nowhere_in_the_index
         what_is_on_record_is_found_at_once_and_indexed_by_itself
+        what_is_new_is_indexed_while_segments_are_made_anew
         a_search_that_cannot_find_everything_says_so
         one_works_on_the_index_at_a_time
         no_search_reads_a_whole_table
