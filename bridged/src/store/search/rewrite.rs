@@ -217,8 +217,7 @@ fn arrange(
                 if keep(input, number, id) {
                     let doc = Doc {
                         id,
-                        earliest: mark.earliest,
-                        latest: mark.latest,
+                        drift: mark.drift,
                     };
                     all.push((doc, input, number));
                 }
@@ -232,8 +231,7 @@ fn arrange(
     for (doc, input, number) in all {
         match docs.last_mut() {
             Some(last) if last.id == doc.id => {
-                last.earliest = last.earliest.min(doc.earliest);
-                last.latest = last.latest.max(doc.latest);
+                last.drift = last.drift.or(doc.drift);
             }
             _ => docs.push(doc),
         }

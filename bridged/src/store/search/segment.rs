@@ -2,7 +2,8 @@
 //!
 //! A segment numbers its documents, which are interceptions with a prompt, from the newest (0) to the oldest, and
 //! has pages of terms (`page`) and the ids of its documents in chunks. Its guide says of each chunk where it begins
-//! and from when its documents are. Segments may overlap: a record that comes late is in a later segment.
+//! and how far the dates of its documents are from those in their ids. Segments may overlap: a record that comes late
+//! is in a later segment.
 
 use uuid::Uuid;
 
@@ -93,10 +94,49 @@ const MARK: usize = 32;
 pub(super) struct Mark {
     /// The first and greatest id.
     pub(super) newest: Uuid,
-    /// Nothing in it began before.
-    pub(super) earliest: i64,
-    /// Nothing in it began after.
-    pub(super) latest: i64,
+    pub(super) drift: Drift,
+}
+
+/// How many microseconds after the date in its id (RFC 9562, version 7) something began, at least and at most; it may
+/// be before it. Both clocks are the gateway's, so mostly this is little.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Drift {
+    least: i64,
+    most: i64,
+}
+
+impl Drift {
+    /// Of something that began then.
+    pub(super) fn of(id: Uuid, began: i64) -> Drift {
+        let drift = began.saturating_sub(date_in(id));
+        Drift {
+            least: drift,
+            most: drift,
+        }
+    }
+
+    /// That of what has either.
+    pub(super) fn or(self, other: Drift) -> Drift {
+        Drift {
+            least: self.least.min(other.least),
+            most: self.most.max(other.most),
+        }
+    }
+
+    /// The earliest date of what has this id or a greater one.
+    pub(super) fn earliest(self, id: Uuid) -> i64 {
+        date_in(id).saturating_add(self.least)
+    }
+
+    /// The latest date of what has this id or a smaller one.
+    pub(super) fn latest(self, id: Uuid) -> i64 {
+        date_in(id).saturating_add(self.most)
+    }
+}
+
+/// The date in an id, in microseconds.
+fn date_in(id: Uuid) -> i64 {
+    i64::try_from(id.as_u128() >> 80).unwrap_or(i64::MAX) * 1_000
 }
 
 impl Mark {
@@ -108,24 +148,25 @@ impl Mark {
         let id = bytes.get(..16).ok_or(StoreError::Unreadable)?;
         Ok(Mark {
             newest: Uuid::from_slice(id).map_err(|_| StoreError::Unreadable)?,
-            earliest: number(16..24)?,
-            latest: number(24..32)?,
+            drift: Drift {
+                least: number(16..24)?,
+                most: number(24..32)?,
+            },
         })
     }
 
     fn write(self, guide: &mut Vec<u8>) {
         guide.extend_from_slice(self.newest.as_bytes());
-        guide.extend_from_slice(&self.earliest.to_be_bytes());
-        guide.extend_from_slice(&self.latest.to_be_bytes());
+        guide.extend_from_slice(&self.drift.least.to_be_bytes());
+        guide.extend_from_slice(&self.drift.most.to_be_bytes());
     }
 }
 
-/// A document as a segment in the making knows it: its id, and between which dates it began.
+/// A document as a segment in the making knows it: its id, and about when it began.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Doc {
     pub(super) id: Uuid,
-    pub(super) earliest: i64,
-    pub(super) latest: i64,
+    pub(super) drift: Drift,
 }
 
 /// What is said of a segment when it is whole; `docs` from the newest to the oldest, not empty.
@@ -146,20 +187,24 @@ impl Frame {
         let mut guide = Vec::with_capacity(docs.len().div_ceil(CHUNK) * MARK);
         let mut chunks = Vec::with_capacity(docs.len().div_ceil(CHUNK));
         for chunk in docs.chunks(CHUNK) {
-            Mark {
-                newest: chunk.first().map_or(Uuid::nil(), |doc| doc.id),
-                earliest: chunk.iter().map(|doc| doc.earliest).min().unwrap_or(i64::MIN),
-                latest: chunk.iter().map(|doc| doc.latest).max().unwrap_or(i64::MAX),
+            let drift = chunk.iter().map(|doc| doc.drift).reduce(Drift::or);
+            if let (Some(first), Some(drift)) = (chunk.first(), drift) {
+                Mark {
+                    newest: first.id,
+                    drift,
+                }
+                .write(&mut guide);
             }
-            .write(&mut guide);
             chunks.push(chunk.iter().flat_map(|doc| doc.id.into_bytes()).collect());
         }
+        let earliest = docs.iter().map(|doc| doc.drift.earliest(doc.id)).min();
+        let latest = docs.iter().map(|doc| doc.drift.latest(doc.id)).max();
         Frame {
             docs: docs.len(),
             oldest: docs.last().map_or(Uuid::nil(), |doc| doc.id),
             newest: docs.first().map_or(Uuid::nil(), |doc| doc.id),
-            earliest: docs.iter().map(|doc| doc.earliest).min().unwrap_or(i64::MIN),
-            latest: docs.iter().map(|doc| doc.latest).max().unwrap_or(i64::MAX),
+            earliest: earliest.unwrap_or(i64::MIN),
+            latest: latest.unwrap_or(i64::MAX),
             guide,
             chunks,
         }
@@ -317,8 +362,7 @@ pub(super) fn build(mut found: Vec<Found>) -> (Frame, Vec<Page>) {
         });
         docs.push(Doc {
             id: found.id,
-            earliest: found.started_at,
-            latest: found.started_at,
+            drift: Drift::of(found.id, found.started_at),
         });
     }
     (Frame::new(&docs), terms.pages())

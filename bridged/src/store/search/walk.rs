@@ -14,7 +14,7 @@ use super::intersect::Walk;
 use super::list::{self, List};
 use super::order::Shares;
 use super::plan::Plan;
-use super::segment::{self, CHUNK, Segment};
+use super::segment::{self, CHUNK, Drift, Mark, Segment};
 use crate::store::StoreError;
 use crate::store::sql::{Batch, Database, Sort};
 
@@ -51,6 +51,8 @@ struct Source {
     segment: Segment,
     /// Nothing newer will come.
     bound: Uuid,
+    /// About when what comes began, where some of the segment is out of the dates that are asked for.
+    drift: Option<Drift>,
     state: State,
 }
 
@@ -78,6 +80,7 @@ impl Search {
         let source = |segment: Segment| Source {
             bound: below.map_or(segment.newest, |below| below.min(segment.newest)),
             segment,
+            drift: None,
             state: State::Closed,
         };
         let required = plan.lists() + plan.beginnings.len();
@@ -160,10 +163,11 @@ impl Search {
         self.found += taken.len() as u64;
         let ids = ids(database, &chosen, &taken)?;
         for ((place, _), id) in taken.into_iter().zip(ids) {
-            if let Some(source) = chosen.get_mut(place) {
-                source.bound = source.bound.min(id);
-            }
-            if self.below.is_none_or(|below| id < below) {
+            let Some(source) = chosen.get_mut(place) else {
+                continue;
+            };
+            source.bound = source.bound.min(id);
+            if self.below.is_none_or(|below| id < below) && source.may_give(id, &self.plan) {
                 self.pool.insert(id);
             }
         }
@@ -242,6 +246,14 @@ impl Source {
         matches!(&self.state, State::Open(walk) if walk.taken.is_empty())
     }
 
+    /// Whether something with this id may have begun when it is asked for.
+    fn may_give(&self, id: Uuid, plan: &Plan) -> bool {
+        self.drift.is_none_or(|drift| {
+            plan.after.is_none_or(|after| drift.latest(id) >= after)
+                && plan.before.is_none_or(|before| drift.earliest(id) < before)
+        })
+    }
+
     fn lists(&mut self) -> impl Iterator<Item = &mut List> {
         let walk = match &mut self.state {
             State::Open(walk) => Some(walk),
@@ -251,8 +263,8 @@ impl Source {
     }
 }
 
-/// The documents of a segment among which are all that can fit.
-fn range(database: &mut dyn Database, plan: &Plan, source: &Source) -> Result<(u32, u32), StoreError> {
+/// The documents of a segment among which are all that can fit; notes about when these began.
+fn range(database: &mut dyn Database, plan: &Plan, source: &mut Source) -> Result<(u32, u32), StoreError> {
     let segment = &source.segment;
     let is_all = source.bound == segment.newest
         && plan.after.is_none_or(|after| segment.earliest >= after)
@@ -265,17 +277,26 @@ fn range(database: &mut dyn Database, plan: &Plan, source: &Source) -> Result<(u
     let by_id = marks
         .partition_point(|mark| mark.newest >= source.bound)
         .saturating_sub(1);
+    let earliest = |chunk: usize, mark: &Mark| {
+        let next = marks.get(chunk + 1).map_or(segment.oldest, |next| next.newest);
+        mark.drift.earliest(next)
+    };
     let by_date = plan.before.map_or(Some(0), |before| {
-        marks.iter().position(|mark| mark.earliest < before)
+        let mut chunks = marks.iter().enumerate();
+        chunks.position(|(chunk, mark)| earliest(chunk, mark) < before)
     });
-    let last = marks
-        .iter()
-        .rposition(|mark| plan.after.is_none_or(|after| mark.latest >= after));
+    let last = marks.iter().rposition(|mark| {
+        let latest = mark.drift.latest(mark.newest);
+        plan.after.is_none_or(|after| latest >= after)
+    });
     let (Some(by_date), Some(last)) = (by_date, last) else {
         return Ok((0, 0));
     };
+    let first = by_id.max(by_date);
+    let among = marks.get(first..=last).unwrap_or_default();
+    source.drift = among.iter().map(|mark| mark.drift).reduce(Drift::or);
     let doc = |chunk: usize| u32::try_from(chunk * CHUNK).unwrap_or(u32::MAX);
-    Ok((doc(by_id.max(by_date)), doc(last + 1).min(segment.docs)))
+    Ok((doc(first), doc(last + 1).min(segment.docs)))
 }
 
 const IDS: Batch = Batch {

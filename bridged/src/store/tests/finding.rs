@@ -68,12 +68,22 @@ fn text(random: &mut Random) -> String {
     words.join(random.of(&[" ", ", ", "\n"]))
 }
 
-/// The events of an interception that began about a second after the one before.
+/// An id that was made so many milliseconds after `BEGIN`.
+fn id_at(millis: u64, random: &mut Random) -> Uuid {
+    let date = u128::from(BEGIN + millis);
+    Uuid::from_u128(date << 80 | 0x7000 << 64 | 0x8000 << 48 | u128::from(random.below(1 << 40)))
+}
+
+/// The events of an interception that began about a second after the one before. Its id was made a little earlier, or
+/// by another clock.
 fn events(random: &mut Random, number: u64) -> Vec<Event> {
     let millis = BEGIN + number * 1_000;
-    let id = Uuid::from_u128(
-        u128::from(millis) << 80 | 0x7000 << 64 | 0x8000 << 48 | u128::from(random.below(1 << 40)),
-    );
+    let drift = match random.below(200) {
+        0 => random.below(2_000_000),
+        1..20 => random.below(5_000),
+        _ => random.below(5),
+    };
+    let id = id_at((number * 1_000 + 300_000).saturating_sub(drift), random);
     let user = random.of(&USERS);
     let start = Started {
         id,
@@ -374,6 +384,48 @@ pub(super) async fn what_is_erased_is_nowhere_in_the_index(home: Home) {
 
 fn contains(bytes: &[u8], word: &[u8]) -> bool {
     bytes.windows(word.len()).any(|window| window == word)
+}
+
+pub(super) async fn no_search_shows_what_the_index_still_has_of_erased_texts(home: Home) {
+    let store = again(&home).await;
+    let mut random = Random(5);
+    let start = |number: u64| {
+        let id = id_at(number * 1_000, &mut random);
+        let session = format!("s{number}");
+        let start = Started {
+            id,
+            ..started("ann", Some(&session), "common")
+        };
+        (id, Event::Start(Box::new(start)))
+    };
+    let (ids, batch): (Vec<Uuid>, Vec<Event>) = (0..5).map(start).unzip();
+    write_batch(&store, batch).await;
+    store.catch_up().await.unwrap();
+    let shown = async || {
+        let filter = with_words("common");
+        let sessions = paged_sessions(&store, &filter, 50).await;
+        let sessions = sessions
+            .into_iter()
+            .map(|(_, session)| session)
+            .collect::<Vec<_>>();
+        (paged(&store, &filter, 50).await, sessions.join(" "))
+    };
+    let of = |numbers: &[usize]| {
+        let sessions: Vec<String> = numbers.iter().map(|number| format!("s{number}")).collect();
+        (
+            numbers.iter().map(|number| ids[*number]).collect::<Vec<_>>(),
+            sessions.join(" "),
+        )
+    };
+    assert_eq!(shown().await, of(&[4, 3, 2, 1, 0]));
+    let one = ids[3];
+    let erase = store.ask(move |database| {
+        let body = crate::store::content::erased(&crate::store::content::Packer::default().body("common"))?;
+        let sql = "UPDATE prompt SET body = ?2 WHERE interception = ?1";
+        database.execute(sql, &[one.into(), body.into()])
+    });
+    assert_eq!(erase.await.unwrap(), 1);
+    assert_eq!(shown().await, of(&[4, 2, 1, 0]));
 }
 
 pub(super) async fn what_is_on_record_is_found_at_once_and_indexed_by_itself(home: Home) {

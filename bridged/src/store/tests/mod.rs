@@ -177,6 +177,7 @@ on_both! {
         a_rare_word_among_frequent_ones_is_found_everywhere
         no_document_of_a_long_list_is_passed_over
         what_is_erased_is_nowhere_in_the_index
+        no_search_shows_what_the_index_still_has_of_erased_texts
         what_is_on_record_is_found_at_once_and_indexed_by_itself
         what_is_new_is_indexed_while_segments_are_made_anew
         a_search_that_cannot_find_everything_says_so
