@@ -38,7 +38,7 @@ const TEXT: usize = 8 << 20;
 const LINKS: i64 = 512;
 /// Segments of a size that become one, and documents of one that is large enough.
 const WIDTH: usize = 8;
-const LARGE: u32 = 131_072;
+const LARGE: u32 = 1_048_576;
 /// Segments up to this size are freed of what is too old after a minute, larger ones after a day.
 const SMALL: u32 = 16_384;
 const MINUTE: Duration = Duration::from_secs(60);
@@ -421,4 +421,25 @@ pub(super) fn catch_up(database: &mut dyn Database) -> Result<(), StoreError> {
         }
         Ok(())
     })
+}
+
+/// Makes the newest segment anew as the thread does it, as soon as somebody waits for the lease.
+#[cfg(test)]
+pub(in crate::store) fn rewrite_while_waited_for(
+    database: &mut dyn Database,
+    lease: &Lease,
+) -> Result<(), StoreError> {
+    while !super::lease::is_waited_for(database)? {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let segments = Segment::all(database)?;
+    let mut work = Work {
+        database,
+        lease,
+        traffic: Some(&mut Traffic::default()),
+        behind: None,
+        stopping: &AtomicBool::new(false),
+        look_at: Instant::now(),
+    };
+    work.rewrite(segments.get(..1).unwrap_or_default(), |_, _, _| true)
 }

@@ -10,8 +10,10 @@ use super::segment::Segment;
 use crate::store::StoreError;
 use crate::store::sql::{Batch, ColumnList, Database, Dialect, Row, Sort, Value};
 
-/// Pages of the words with a beginning that are read; where there are more, most documents have one.
-const MOST_OPEN: usize = 8;
+/// Pages of the words with a beginning that are read in a small segment, and documents for each page of a larger one;
+/// where there are more, most documents have one.
+const OPEN: u64 = 8;
+const DOCS_OF_OPEN: u64 = 16_384;
 
 /// A term in a segment.
 #[derive(Debug)]
@@ -79,9 +81,12 @@ static PAGES_OF_ALL: Batch = Batch {
     ),
 };
 
-/// Pages that are read at once for who takes something of every page; for who skips most, it is one. A word of every
-/// prompt has hardly more of them in the largest segment.
+/// Pages that are read at once for who takes something of every page; for who skips most, it is one.
 const SEVERAL: usize = 12;
+/// How many times more are read from a server each time, and how many at most: hardly any word has more of them in the
+/// largest segment.
+const FAR_GROWTH: usize = 4;
+const FAR_MOST: usize = 96;
 /// Runs of a page, mostly.
 const NEARLY: usize = 2;
 /// Answers from a page at which something of every page is taken.
@@ -159,7 +164,11 @@ impl List {
     /// Asks for pages, as the one at this place among those who ask.
     fn ask(&mut self, place: usize, is_far: bool) -> Vec<Value<'static>> {
         let is_taken_in_turn = self.answers > self.pages * ANSWERS;
-        self.asked = if is_far || is_taken_in_turn { SEVERAL } else { 1 };
+        self.asked = match (is_far, is_taken_in_turn) {
+            (true, _) => (self.asked * FAR_GROWTH).clamp(SEVERAL, FAR_MOST),
+            (false, true) => SEVERAL,
+            (false, false) => 1,
+        };
         (self.pages, self.answers) = (0, 0);
         let low = self.more.take().unwrap_or_default();
         let key = match self.wanted.take() {
@@ -245,14 +254,10 @@ pub(super) fn with_beginning(
         AND first >= coalesce((SELECT q.first FROM search_page q
             WHERE q.segment = ?1 AND q.first <= ?2 ORDER BY q.first DESC LIMIT 1), ?2)
         ORDER BY first LIMIT ?4";
-    let values = [
-        segment.id.into(),
-        beginning.into(),
-        end.into(),
-        (MOST_OPEN as u64 + 1).into(),
-    ];
+    let most = OPEN.max(u64::from(segment.docs) / DOCS_OF_OPEN);
+    let values = [segment.id.into(), beginning.into(), end.into(), (most + 1).into()];
     let pages = database.query(sql, &values)?;
-    if pages.len() > MOST_OPEN {
+    if pages.len() as u64 > most {
         return Ok(None);
     }
     let mut docs = Vec::new();

@@ -30,6 +30,8 @@ use std::time::{Duration, Instant};
 pub use query::{Query, QueryError};
 
 pub(super) use find::{interceptions, sessions};
+#[cfg(test)]
+pub(super) use indexer::rewrite_while_waited_for;
 pub(super) use indexer::{Indexer, forget, purge};
 #[cfg(test)]
 pub(super) use lease::Lease;

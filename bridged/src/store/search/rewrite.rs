@@ -1,8 +1,9 @@
 //! Segments made of others: many small ones become a large one, and what was erased is left out.
 //!
-//! The terms of all are read in order at once, so that only a few pages of each are in memory. A document that is
-//! in several, because more became known of it, is one afterwards and has the terms of all. It may take minutes, in
-//! which what is new becomes part of the index as always.
+//! First the documents of all are numbered anew, then the terms of all are read in order at once, so that of either only
+//! a few are in memory, and a number for each document. A document that is in several, because more became known of
+//! it, is one afterwards and has the terms of all. It may take minutes, in which what is new becomes part of the index
+//! as always; when somebody waits for the lease, it is left, and what was made of it goes.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 use metrics::Gauge;
 use uuid::Uuid;
 
-use super::lease::Lease;
+use super::lease::{self, Lease};
 use super::page::{self, Entry, Packer, Page};
 use super::segment::{self, Doc, Frame, Segment, State};
 use crate::store::StoreError;
@@ -81,50 +82,64 @@ impl Work<'_> {
         Ok(done)
     }
 
-    /// Makes what is new part of the index, if it is time.
-    fn give_way(&mut self) -> Result<(), StoreError> {
+    /// Makes what is new part of the index, if it is time. False if what is being done has to be left, because somebody
+    /// waits for the lease.
+    fn give_way(&mut self) -> Result<bool, StoreError> {
         let began = Instant::now();
         if began < self.look_at {
-            return Ok(());
+            return Ok(true);
+        }
+        if self.traffic.is_some() && lease::is_waited_for(self.database)? {
+            return Ok(false);
         }
         let has_found = self.index()?;
         // At most half of the time is spent so.
         self.look_at = Instant::now() + if has_found { began.elapsed() } else { LOOK };
-        Ok(())
+        Ok(true)
     }
 
     /// Writes a whole segment and, in its last transaction, does `also`.
     pub(super) fn write(
         &mut self,
-        frame: Frame,
+        mut frame: Frame,
         pages: &[Page],
         also: impl FnOnce(&mut dyn Database) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        if pages.len() + frame.chunks.len() <= STEP {
+        frame.close();
+        if pages.len() + frame.rows.len() <= STEP {
             return self.commit(|database| {
                 let segment = segment::begin(database)?;
                 segment::add_pages(database, segment, pages)?;
-                segment::add_ids(database, segment, 0, &frame.chunks)?;
+                segment::add_ids(database, segment, &frame.rows)?;
                 frame.finish(database, segment)?;
                 also(database)
             });
         }
         let segment = self.commit(segment::begin)?;
-        for pages in pages.chunks(STEP) {
-            self.commit(|database| segment::add_pages(database, segment, pages))?;
-        }
+        self.add_pages(segment, pages)?;
         self.finish(segment, frame, also)
+    }
+
+    fn add_pages(&mut self, segment: i64, pages: &[Page]) -> Result<(), StoreError> {
+        pages
+            .chunks(STEP)
+            .try_for_each(|pages| self.commit(|database| segment::add_pages(database, segment, pages)))
+    }
+
+    fn add_ids(&mut self, segment: i64, frame: &mut Frame) -> Result<(), StoreError> {
+        let rows = std::mem::take(&mut frame.rows);
+        rows.chunks(STEP)
+            .try_for_each(|rows| self.commit(|database| segment::add_ids(database, segment, rows)))
     }
 
     fn finish(
         &mut self,
         segment: i64,
-        frame: Frame,
+        mut frame: Frame,
         also: impl FnOnce(&mut dyn Database) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        for (place, chunks) in frame.chunks.chunks(STEP).enumerate() {
-            self.commit(|database| segment::add_ids(database, segment, place * STEP, chunks))?;
-        }
+        frame.close();
+        self.add_ids(segment, &mut frame)?;
         self.commit(|database| {
             frame.finish(database, segment)?;
             also(database)
@@ -138,7 +153,6 @@ impl Work<'_> {
         inputs: &[Segment],
         keep: impl Fn(usize, u32, Uuid) -> bool,
     ) -> Result<(), StoreError> {
-        let (docs, places) = arrange(self.database, inputs, keep)?;
         let replace = |database: &mut dyn Database| {
             let sql = "UPDATE search_segment SET state = ?2 WHERE id = ?1";
             inputs.iter().try_for_each(|input| {
@@ -147,15 +161,70 @@ impl Work<'_> {
                     .map(drop)
             })
         };
-        if docs.is_empty() {
+        let segment = self.commit(segment::begin)?;
+        let Some((frame, places)) = self.number(segment, inputs, keep)? else {
+            return Ok(());
+        };
+        if frame.docs() == 0 {
+            // What was begun is swept, too.
             return self.commit(replace);
         }
-        let segment = self.commit(segment::begin)?;
+        if self.gather(segment, inputs, &places)? {
+            self.finish(segment, frame, replace)?;
+        }
+        Ok(())
+    }
+
+    /// Numbers the documents of a segment, and writes their ids as far as they fill groups; also says for each input
+    /// which numbers its documents have. Nothing if it has to be left.
+    fn number(
+        &mut self,
+        segment: i64,
+        inputs: &[Segment],
+        keep: impl Fn(usize, u32, Uuid) -> bool,
+    ) -> Result<Option<(Frame, Vec<Vec<u32>>)>, StoreError> {
+        let mut readers: Vec<Docs> = inputs.iter().map(Docs::new).collect();
+        let mut places: Vec<Vec<u32>> = inputs
+            .iter()
+            .map(|input| vec![GONE; input.docs as usize])
+            .collect();
+        let mut frame = Frame::default();
+        // The document that was met last: another input may know it, too.
+        let mut last: Option<Doc> = None;
+        while let Some((input, number, doc)) = newest(self.database, &mut readers)? {
+            if !keep(input, number, doc.id) {
+                continue;
+            }
+            last = match last {
+                Some(known) if known.id == doc.id => Some(known.with(doc)),
+                Some(known) => {
+                    frame.add(known);
+                    Some(doc)
+                }
+                None => Some(doc),
+            };
+            let place = places
+                .get_mut(input)
+                .and_then(|places| places.get_mut(number as usize));
+            *place.ok_or(StoreError::Unreadable)? = frame.docs();
+            if frame.rows.len() >= STEP {
+                self.add_ids(segment, &mut frame)?;
+                if !self.give_way()? {
+                    return Ok(None);
+                }
+            }
+        }
+        last.into_iter().for_each(|doc| frame.add(doc));
+        Ok(Some((frame, places)))
+    }
+
+    /// Writes the pages of a segment whose documents have these places; false if it has to be left.
+    fn gather(&mut self, segment: i64, inputs: &[Segment], places: &[Vec<u32>]) -> Result<bool, StoreError> {
         let mut readers: Vec<Reader> = inputs.iter().map(|input| Reader::new(input.id)).collect();
         let mut packer = Packer::default();
         while let Some(term) = least(self.database, &mut readers)? {
             let mut list = Vec::new();
-            for (reader, places) in readers.iter_mut().zip(&places) {
+            for (reader, places) in readers.iter_mut().zip(places) {
                 while let Some(entry) = reader.take(self.database, &term)? {
                     let place = |doc: &u32| places.get(*doc as usize).copied().filter(|place| *place != GONE);
                     list.extend(entry.run.docs().iter().filter_map(place));
@@ -166,13 +235,15 @@ impl Work<'_> {
             packer.add(&term, &list);
             if packer.full.len() >= STEP {
                 let pages = std::mem::take(&mut packer.full);
-                self.commit(|database| segment::add_pages(database, segment, &pages))?;
-                self.give_way()?;
+                self.add_pages(segment, &pages)?;
+                if !self.give_way()? {
+                    return Ok(false);
+                }
             }
         }
         packer.close();
-        self.commit(|database| segment::add_pages(database, segment, &packer.full))?;
-        self.finish(segment, Frame::new(&docs), replace)
+        self.add_pages(segment, &packer.full)?;
+        Ok(true)
     }
 
     /// Deletes what was replaced or never finished.
@@ -185,7 +256,9 @@ impl Work<'_> {
                     "DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE segment = ?1 LIMIT {DELETED})"
                 );
                 while self.commit(|database| database.execute(&sql, &[segment.into()]))? > 0 {
-                    self.give_way()?;
+                    if !self.give_way()? {
+                        return Ok(());
+                    }
                 }
             }
             let sql = "DELETE FROM search_segment WHERE id = ?1";
@@ -198,51 +271,55 @@ impl Work<'_> {
 /// The new number of a document that is left out.
 const GONE: u32 = u32::MAX;
 
-/// The documents of the new segment, and for each old one the new numbers of its documents.
-fn arrange(
+/// The newest document that comes next in any of the segments: the place of that segment, its number there, and it.
+fn newest(
     database: &mut dyn Database,
-    inputs: &[Segment],
-    keep: impl Fn(usize, u32, Uuid) -> bool,
-) -> Result<(Vec<Doc>, Vec<Vec<u32>>), StoreError> {
-    let mut all: Vec<(Doc, usize, u32)> = Vec::new();
-    let mut places = Vec::with_capacity(inputs.len());
-    for (input, segment) in inputs.iter().enumerate() {
-        let marks = segment.guide(database)?;
-        let sql = "SELECT ids FROM search_ids WHERE segment = ?1 ORDER BY chunk";
-        let chunks = database.query(sql, &[segment.id.into()])?;
-        let mut number = 0;
-        for (mark, chunk) in marks.iter().zip(chunks) {
-            let chunk = chunk.read().blob()?;
-            for id in segment::ids(&chunk) {
-                if keep(input, number, id) {
-                    let doc = Doc {
-                        id,
-                        drift: mark.drift,
-                    };
-                    all.push((doc, input, number));
-                }
-                number += 1;
-            }
-        }
-        places.push(vec![GONE; number as usize]);
-    }
-    all.sort_by_key(|(doc, ..)| std::cmp::Reverse(doc.id));
-    let mut docs: Vec<Doc> = Vec::with_capacity(all.len());
-    for (doc, input, number) in all {
-        match docs.last_mut() {
-            Some(last) if last.id == doc.id => {
-                last.drift = last.drift.or(doc.drift);
-            }
-            _ => docs.push(doc),
-        }
-        let place = places
-            .get_mut(input)
-            .and_then(|places| places.get_mut(number as usize));
-        if let Some(place) = place {
-            *place = u32::try_from(docs.len() - 1).map_err(|_| StoreError::Unreadable)?;
+    readers: &mut [Docs<'_>],
+) -> Result<Option<(usize, u32, Doc)>, StoreError> {
+    let mut newest: Option<(usize, Uuid)> = None;
+    for (place, reader) in readers.iter_mut().enumerate() {
+        if let Some(id) = reader.peek(database)?
+            && newest.is_none_or(|(_, newest)| id > newest)
+        {
+            newest = Some((place, id));
         }
     }
-    Ok((docs, places))
+    let next = newest.and_then(|(place, _)| Some((place, readers.get_mut(place)?.take()?)));
+    Ok(next.map(|(place, (number, doc))| (place, number, doc)))
+}
+
+/// Reads the documents of a segment, the newest first.
+struct Docs<'a> {
+    segment: &'a Segment,
+    group: usize,
+    docs: VecDeque<Doc>,
+    number: u32,
+}
+
+impl Docs<'_> {
+    fn new(segment: &Segment) -> Docs<'_> {
+        Docs {
+            segment,
+            group: 0,
+            docs: VecDeque::new(),
+            number: 0,
+        }
+    }
+
+    fn peek(&mut self, database: &mut dyn Database) -> Result<Option<Uuid>, StoreError> {
+        if self.docs.is_empty() {
+            self.docs = self.segment.docs_of(database, self.group)?.into();
+            self.group += 1;
+        }
+        Ok(self.docs.front().map(|doc| doc.id))
+    }
+
+    /// The document at which was looked, and its number.
+    fn take(&mut self) -> Option<(u32, Doc)> {
+        let doc = self.docs.pop_front()?;
+        self.number += 1;
+        Some((self.number - 1, doc))
+    }
 }
 
 /// The least term that comes next in any of the segments.

@@ -1,9 +1,9 @@
 //! Segments: parts of the index that are made whole and never changed, only replaced.
 //!
 //! A segment numbers its documents, which are interceptions with a prompt, from the newest (0) to the oldest, and
-//! has pages of terms (`page`) and the ids of its documents in chunks. Its guide says of each chunk where it begins
-//! and how far the dates of its documents are from those in their ids. Segments may overlap: a record that comes late
-//! is in a later segment.
+//! has pages of terms (`page`) and the ids of its documents in chunks. Of each chunk a mark says where it begins and how
+//! far the dates of its documents are from those in their ids; marks are stored in groups, of each of which the guide
+//! of the segment says the same. Segments may overlap: a record that comes late is in a later segment.
 
 use uuid::Uuid;
 
@@ -15,6 +15,8 @@ use crate::store::sql::{Change, Database, Row, Sort};
 
 /// Documents whose ids are stored together.
 pub(super) const CHUNK: usize = 112;
+/// Chunks whose marks are stored together, in a row beside theirs.
+const GROUP: usize = if cfg!(test) { 4 } else { 64 };
 
 /// Whether a segment can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,23 +80,113 @@ impl Segment {
         })
     }
 
-    /// What it says of its chunks.
-    pub(super) fn guide(&self, database: &mut dyn Database) -> Result<Vec<Mark>, StoreError> {
+    /// The marks of its groups.
+    fn guide(&self, database: &mut dyn Database) -> Result<Vec<Mark>, StoreError> {
         let sql = "SELECT guide FROM search_segment WHERE id = ?1";
-        let mut rows = database.query(sql, &[self.id.into()])?;
-        let guide = rows.pop().ok_or(StoreError::Unreadable)?.read().blob()?;
-        guide.chunks(MARK).map(Mark::read).collect()
+        marks(database.query(sql, &[self.id.into()])?)
     }
+
+    /// The marks of a group's chunks.
+    fn group(&self, database: &mut dyn Database, group: usize) -> Result<Vec<Mark>, StoreError> {
+        let sql = "SELECT ids FROM search_ids WHERE segment = ?1 AND chunk = ?2";
+        marks(database.query(sql, &[self.id.into(), row_of(group).into()])?)
+    }
+
+    /// The documents of a group, none behind the last one.
+    pub(super) fn docs_of(&self, database: &mut dyn Database, group: usize) -> Result<Vec<Doc>, StoreError> {
+        let first = group * GROUP;
+        if first * CHUNK >= self.docs as usize {
+            return Ok(Vec::new());
+        }
+        let marks = self.group(database, group)?;
+        let sql =
+            "SELECT ids FROM search_ids WHERE segment = ?1 AND chunk >= ?2 AND chunk < ?3 ORDER BY chunk";
+        let values = [
+            self.id.into(),
+            (first as u64).into(),
+            ((first + GROUP) as u64).into(),
+        ];
+        let mut docs = Vec::with_capacity(GROUP * CHUNK);
+        for (mark, chunk) in marks.iter().zip(database.query(sql, &values)?) {
+            let drift = mark.drift;
+            docs.extend(ids(&chunk.read().blob()?).map(|id| Doc { id, drift }));
+        }
+        Ok(docs)
+    }
+
+    /// The documents among which are all with ids up to one that began when it is asked for, the first and the one
+    /// after the last; and about when these began.
+    pub(super) fn range(
+        &self,
+        database: &mut dyn Database,
+        (newest, after, before): (Uuid, Option<i64>, Option<i64>),
+    ) -> Result<(u32, u32, Option<Drift>), StoreError> {
+        let groups = self.guide(database)?;
+        let first = first_of(&groups, self.oldest, (newest, before));
+        let (Some(first), Some(last)) = (first, last_of(&groups, after)) else {
+            return Ok((0, 0, None));
+        };
+        let end = groups.get(first + 1).map_or(self.oldest, |next| next.newest);
+        let marks = self.group(database, first)?;
+        let begin = first * GROUP + first_of(&marks, end, (newest, before)).unwrap_or(marks.len());
+        let marks = if last == first {
+            marks
+        } else {
+            self.group(database, last)?
+        };
+        let end = last * GROUP + last_of(&marks, after).map_or(0, |chunk| chunk + 1);
+        let among = groups.get(first..=last).unwrap_or_default();
+        let drift = among.iter().map(|mark| mark.drift).reduce(Drift::or);
+        let doc = |chunk: usize| u32::try_from(chunk * CHUNK).unwrap_or(u32::MAX);
+        Ok((doc(begin), doc(end).min(self.docs), drift))
+    }
+}
+
+/// The marks in the only one of some rows.
+fn marks(mut rows: Vec<Row>) -> Result<Vec<Mark>, StoreError> {
+    let bytes = rows.pop().ok_or(StoreError::Unreadable)?.read().blob()?;
+    bytes.chunks(MARK).map(Mark::read).collect()
+}
+
+/// The number of the row of a group's marks: those of chunks are their own.
+fn row_of(group: usize) -> i64 {
+    -1 - i64::try_from(group).unwrap_or(i64::MAX - 1)
+}
+
+/// The first mark under which may be something with an id up to `newest` that began before a date; no id there is
+/// smaller than `oldest`.
+fn first_of(marks: &[Mark], oldest: Uuid, (newest, before): (Uuid, Option<i64>)) -> Option<usize> {
+    // Under the mark before the first that begins below this id.
+    let by_id = marks
+        .partition_point(|mark| mark.newest >= newest)
+        .saturating_sub(1);
+    let Some(before) = before else {
+        return Some(by_id);
+    };
+    let earliest = |place: usize, mark: &Mark| {
+        let next = marks.get(place + 1).map_or(oldest, |next| next.newest);
+        mark.drift.earliest(next)
+    };
+    let mut places = marks.iter().enumerate();
+    let by_date = places.position(|(place, mark)| earliest(place, mark) < before)?;
+    Some(by_id.max(by_date))
+}
+
+/// The last mark under which may be something that began at a date or after it.
+fn last_of(marks: &[Mark], after: Option<i64>) -> Option<usize> {
+    marks
+        .iter()
+        .rposition(|mark| after.is_none_or(|after| mark.drift.latest(mark.newest) >= after))
 }
 
 const MARK: usize = 32;
 
-/// What a guide says of a chunk.
+/// What is said of a chunk, or of a group of them.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Mark {
+struct Mark {
     /// The first and greatest id.
-    pub(super) newest: Uuid,
-    pub(super) drift: Drift,
+    newest: Uuid,
+    drift: Drift,
 }
 
 /// How many microseconds after the date in its id (RFC 9562, version 7) something began, at least and at most; it may
@@ -155,6 +247,14 @@ impl Mark {
         })
     }
 
+    /// That of both, where this one is first.
+    fn and(self, other: Mark) -> Mark {
+        Mark {
+            newest: self.newest,
+            drift: self.drift.or(other.drift),
+        }
+    }
+
     fn write(self, guide: &mut Vec<u8>) {
         guide.extend_from_slice(self.newest.as_bytes());
         guide.extend_from_slice(&self.drift.least.to_be_bytes());
@@ -169,45 +269,93 @@ pub(super) struct Doc {
     pub(super) drift: Drift,
 }
 
-/// What is said of a segment when it is whole; `docs` from the newest to the oldest, not empty.
-#[derive(Debug)]
+impl Doc {
+    /// The same document as others know it, too.
+    pub(super) fn with(self, other: Doc) -> Doc {
+        Doc {
+            id: self.id,
+            drift: self.drift.or(other.drift),
+        }
+    }
+}
+
+/// What is said of a segment when it is whole, and the rows of its ids and marks.
+#[derive(Debug, Default)]
 pub(super) struct Frame {
-    docs: usize,
-    oldest: Uuid,
+    docs: u32,
     newest: Uuid,
-    earliest: i64,
-    latest: i64,
+    oldest: Uuid,
+    /// When the first of its documents began, and the last.
+    dates: Option<(i64, i64)>,
     guide: Vec<u8>,
-    /// The ids in chunks.
-    pub(super) chunks: Vec<Vec<u8>>,
+    /// The group in the making: its mark and those of its chunks.
+    group: Option<Mark>,
+    marks: Vec<u8>,
+    /// The chunk in the making, and how many there were before.
+    mark: Option<Mark>,
+    ids: Vec<u8>,
+    chunks: usize,
+    /// Rows that are to be written: the number of each and what is in it.
+    pub(super) rows: Vec<(i64, Vec<u8>)>,
 }
 
 impl Frame {
-    pub(super) fn new(docs: &[Doc]) -> Frame {
-        let mut guide = Vec::with_capacity(docs.len().div_ceil(CHUNK) * MARK);
-        let mut chunks = Vec::with_capacity(docs.len().div_ceil(CHUNK));
-        for chunk in docs.chunks(CHUNK) {
-            let drift = chunk.iter().map(|doc| doc.drift).reduce(Drift::or);
-            if let (Some(first), Some(drift)) = (chunk.first(), drift) {
-                Mark {
-                    newest: first.id,
-                    drift,
-                }
-                .write(&mut guide);
-            }
-            chunks.push(chunk.iter().flat_map(|doc| doc.id.into_bytes()).collect());
+    pub(super) fn of(docs: impl IntoIterator<Item = Doc>) -> Frame {
+        let mut frame = Frame::default();
+        docs.into_iter().for_each(|doc| frame.add(doc));
+        frame
+    }
+
+    /// How many documents were added.
+    pub(super) fn docs(&self) -> u32 {
+        self.docs
+    }
+
+    /// Adds a document that is older than all before it.
+    pub(super) fn add(&mut self, doc: Doc) {
+        if self.ids.len() == CHUNK * 16 {
+            self.end_chunk();
         }
-        let earliest = docs.iter().map(|doc| doc.drift.earliest(doc.id)).min();
-        let latest = docs.iter().map(|doc| doc.drift.latest(doc.id)).max();
-        Frame {
-            docs: docs.len(),
-            oldest: docs.last().map_or(Uuid::nil(), |doc| doc.id),
-            newest: docs.first().map_or(Uuid::nil(), |doc| doc.id),
-            earliest: earliest.unwrap_or(i64::MIN),
-            latest: latest.unwrap_or(i64::MAX),
-            guide,
-            chunks,
+        if self.docs == 0 {
+            self.newest = doc.id;
         }
+        self.oldest = doc.id;
+        let (earliest, latest) = (doc.drift.earliest(doc.id), doc.drift.latest(doc.id));
+        self.dates = self.dates.map_or(Some((earliest, latest)), |(first, last)| {
+            Some((first.min(earliest), last.max(latest)))
+        });
+        let mark = Mark {
+            newest: doc.id,
+            drift: doc.drift,
+        };
+        self.mark = Some(self.mark.map_or(mark, |first| first.and(mark)));
+        self.ids.extend_from_slice(doc.id.as_bytes());
+        self.docs += 1;
+    }
+
+    fn end_chunk(&mut self) {
+        let Some(mark) = self.mark.take() else { return };
+        let number = i64::try_from(self.chunks).unwrap_or(i64::MAX);
+        self.rows.push((number, std::mem::take(&mut self.ids)));
+        self.chunks += 1;
+        mark.write(&mut self.marks);
+        self.group = Some(self.group.map_or(mark, |first| first.and(mark)));
+        if self.chunks % GROUP == 0 {
+            self.end_group();
+        }
+    }
+
+    fn end_group(&mut self) {
+        let Some(mark) = self.group.take() else { return };
+        let group = (self.chunks - 1) / GROUP;
+        self.rows.push((row_of(group), std::mem::take(&mut self.marks)));
+        mark.write(&mut self.guide);
+    }
+
+    /// Ends what is in the making; there are no more documents.
+    pub(super) fn close(&mut self) {
+        self.end_chunk();
+        self.end_group();
     }
 
     /// Makes the segment part of the index.
@@ -217,14 +365,15 @@ impl Frame {
             "UPDATE search_segment SET state = ?2, made_at = {now}, docs = ?3, oldest = ?4, newest = ?5,
              earliest = ?6, latest = ?7, guide = ?8 WHERE id = ?1"
         );
+        let (earliest, latest) = self.dates.unwrap_or_default();
         let values = [
             segment.into(),
             State::Whole.code().into(),
-            (self.docs as u64).into(),
+            i64::from(self.docs).into(),
             self.oldest.into(),
             self.newest.into(),
-            self.earliest.into(),
-            self.latest.into(),
+            earliest.into(),
+            latest.into(),
             self.guide.into(),
         ];
         database.execute(&sql, &values).map(drop)
@@ -267,18 +416,15 @@ pub(super) fn add_pages(database: &mut dyn Database, segment: i64, pages: &[Page
         .map(drop)
 }
 
-/// Adds chunks of ids, the first of which has the number `from`.
+/// Adds rows of ids and marks.
 pub(super) fn add_ids(
     database: &mut dyn Database,
     segment: i64,
-    from: usize,
-    chunks: &[Vec<u8>],
+    rows: &[(i64, Vec<u8>)],
 ) -> Result<(), StoreError> {
-    let row = |(place, ids): (usize, &Vec<u8>)| {
-        vec![segment.into(), ((from + place) as u64).into(), ids.clone().into()]
-    };
+    let row = |(number, bytes): &(i64, Vec<u8>)| vec![segment.into(), (*number).into(), bytes.clone().into()];
     database
-        .change(&ADD_IDS, chunks.iter().enumerate().map(row).collect())
+        .change(&ADD_IDS, rows.iter().map(row).collect())
         .map(drop)
 }
 
@@ -365,5 +511,5 @@ pub(super) fn build(mut found: Vec<Found>) -> (Frame, Vec<Page>) {
             drift: Drift::of(found.id, found.started_at),
         });
     }
-    (Frame::new(&docs), terms.pages())
+    (Frame::of(docs), terms.pages())
 }

@@ -14,7 +14,7 @@ use super::intersect::Walk;
 use super::list::{self, List};
 use super::order::Shares;
 use super::plan::Plan;
-use super::segment::{self, CHUNK, Drift, Mark, Segment};
+use super::segment::{self, CHUNK, Drift, Segment};
 use crate::store::StoreError;
 use crate::store::sql::{Batch, Database, Sort};
 
@@ -272,31 +272,9 @@ fn range(database: &mut dyn Database, plan: &Plan, source: &mut Source) -> Resul
     if is_all {
         return Ok((0, segment.docs));
     }
-    let marks = segment.guide(database)?;
-    // The first id wanted is in the chunk before the first that begins below it.
-    let by_id = marks
-        .partition_point(|mark| mark.newest >= source.bound)
-        .saturating_sub(1);
-    let earliest = |chunk: usize, mark: &Mark| {
-        let next = marks.get(chunk + 1).map_or(segment.oldest, |next| next.newest);
-        mark.drift.earliest(next)
-    };
-    let by_date = plan.before.map_or(Some(0), |before| {
-        let mut chunks = marks.iter().enumerate();
-        chunks.position(|(chunk, mark)| earliest(chunk, mark) < before)
-    });
-    let last = marks.iter().rposition(|mark| {
-        let latest = mark.drift.latest(mark.newest);
-        plan.after.is_none_or(|after| latest >= after)
-    });
-    let (Some(by_date), Some(last)) = (by_date, last) else {
-        return Ok((0, 0));
-    };
-    let first = by_id.max(by_date);
-    let among = marks.get(first..=last).unwrap_or_default();
-    source.drift = among.iter().map(|mark| mark.drift).reduce(Drift::or);
-    let doc = |chunk: usize| u32::try_from(chunk * CHUNK).unwrap_or(u32::MAX);
-    Ok((doc(first), doc(last + 1).min(segment.docs)))
+    let (first, end, drift) = segment.range(database, (source.bound, plan.after, plan.before))?;
+    source.drift = drift;
+    Ok((first, end))
 }
 
 const IDS: Batch = Batch {

@@ -446,23 +446,23 @@ pub(super) async fn what_is_on_record_is_found_at_once_and_indexed_by_itself(hom
     panic!("it is not indexed");
 }
 
+/// Prompts of some users with so many words that their segment has many pages.
+fn wordy(users: &[&str], count: usize) -> Vec<Event> {
+    let mut random = Random(7);
+    let mut words = || {
+        let words: Vec<String> = (0..60).map(|_| format!("word{}", random.below(9_000))).collect();
+        words.join(" ")
+    };
+    let start = |number: usize| started(users[number % users.len()], None, &words());
+    let starts = (0..count).map(start);
+    starts.map(|start| Event::Start(Box::new(start))).collect()
+}
+
 pub(super) async fn what_is_new_is_indexed_while_segments_are_made_anew(home: Home) {
     let store = again(&home).await;
-    let mut random = Random(7);
-    let mut batch = |users: &[&str], count: usize| {
-        let words = |random: &mut Random| -> Vec<String> {
-            let word = |_| format!("word{}", random.below(9_000));
-            (0..60).map(word).collect()
-        };
-        let start = |number: usize| started(users[number % users.len()], None, &words(&mut random).join(" "));
-        (0..count)
-            .map(start)
-            .map(|start| Event::Start(Box::new(start)))
-            .collect::<Vec<_>>()
-    };
-    write_batch(&store, batch(&["ann", "bob"], 1_500)).await;
+    write_batch(&store, wordy(&["ann", "bob"], 1_500)).await;
     store.catch_up().await.unwrap();
-    write_batch(&store, batch(&["bob"], 10)).await;
+    write_batch(&store, wordy(&["bob"], 10)).await;
     store.erase_user("ann".to_owned()).await.unwrap();
     let segments = store.ask(|database| database.query("SELECT docs FROM search_segment ORDER BY docs", &[]));
     let segments: Result<Vec<i64>, _> = segments.await.unwrap().into_iter().map(Row::int).collect();
@@ -501,6 +501,40 @@ pub(super) async fn one_works_on_the_index_at_a_time(home: Home) {
         Ok((found, of_dead, after))
     });
     assert_eq!(taken.await.unwrap(), ((true, false), true, true));
+}
+
+pub(super) async fn long_work_on_the_index_is_left_when_somebody_waits_for_it(home: Home) {
+    let store = again(&home).await;
+    write_batch(&store, wordy(&["ann"], 1_500)).await;
+    store.catch_up().await.unwrap();
+    let states = |database: &mut dyn Database| -> Result<Vec<i64>, StoreError> {
+        let rows = database.query("SELECT state FROM search_segment ORDER BY id", &[])?;
+        rows.into_iter().map(Row::int).collect()
+    };
+    let (taken, is_taken) = std::sync::mpsc::channel();
+    let (looked, has_looked) = std::sync::mpsc::channel();
+    let worker = store.ask(move |database| {
+        let lease = search::Lease::take(database, Uuid::now_v7())?.unwrap();
+        taken.send(()).unwrap();
+        search::rewrite_while_waited_for(database, &lease)?;
+        let left = states(database)?;
+        lease.end(database)?;
+        // The one who waits comes first.
+        let again = search::Lease::take(database, Uuid::now_v7())?;
+        looked.send(()).unwrap();
+        Ok((left, again.is_some()))
+    });
+    let waiter = store.ask(move |database| {
+        is_taken.recv().unwrap();
+        let lease = search::Lease::wait(database)?;
+        has_looked.recv().unwrap();
+        lease.end(database)?;
+        // Nobody waits any more.
+        Ok(search::Lease::take(database, Uuid::now_v7())?.is_some())
+    });
+    let (worker, waiter) = tokio::join!(worker, waiter);
+    assert_eq!(worker.unwrap(), (vec![1, 0], false));
+    assert!(waiter.unwrap());
 }
 
 /// Explains every statement before it runs, but for insertions.
