@@ -81,18 +81,18 @@ impl Plan {
 /// Groups of terms: what the filter allows has one of each. Nothing where nothing can fit.
 fn traits(database: &mut dyn Database, filter: &Filter) -> Result<Option<Vec<Vec<Vec<u8>>>>, StoreError> {
     let labels = labels(database, filter)?;
-    let terms = |words: &[String], kind: fn(i64) -> Trait| -> Vec<Vec<u8>> {
+    let terms = |words: &[String], kind: fn(i64) -> Trait| {
         let numbers = words.iter().filter_map(|word| labels.get(word));
-        numbers.map(|number| kind(*number).term()).collect()
+        let terms: Vec<Vec<u8>> = numbers.map(|number| kind(*number).term()).collect();
+        (!words.is_empty()).then_some(terms)
     };
-    let wanted: [(&[String], fn(i64) -> Trait); 4] = [
-        (&filter.user, Trait::User),
-        (&filter.client, Trait::Client),
-        (&filter.provider, Trait::Provider),
-        (&filter.model, Trait::Model),
+    let each = [
+        terms(&filter.user, Trait::User),
+        terms(&filter.client, Trait::Client),
+        terms(&filter.provider, Trait::Provider),
+        terms(&filter.model, Trait::Model),
     ];
-    let wanted = wanted.into_iter().filter(|(words, _)| !words.is_empty());
-    let each: Vec<Vec<Vec<u8>>> = wanted.map(|(words, kind)| terms(words, kind)).collect();
+    let each: Vec<Vec<Vec<u8>>> = each.into_iter().flatten().collect();
     if each.iter().any(Vec::is_empty) {
         return Ok(None);
     }

@@ -182,9 +182,9 @@ impl Work<'_> {
         segment: i64,
         inputs: &[Segment],
         keep: impl Fn(usize, u32, Uuid) -> bool,
-    ) -> Result<Option<(Frame, Vec<Vec<u32>>)>, StoreError> {
+    ) -> Result<Option<(Frame, Places)>, StoreError> {
         let mut readers: Vec<Docs> = inputs.iter().map(Docs::new).collect();
-        let mut places: Vec<Vec<u32>> = inputs
+        let mut places: Places = inputs
             .iter()
             .map(|input| vec![GONE; input.docs as usize])
             .collect();
@@ -268,6 +268,8 @@ impl Work<'_> {
     }
 }
 
+/// The new numbers of the documents of each input.
+type Places = Vec<Vec<u32>>;
 /// The new number of a document that is left out.
 const GONE: u32 = u32::MAX;
 

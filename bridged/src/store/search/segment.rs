@@ -340,7 +340,7 @@ impl Frame {
         self.chunks += 1;
         mark.write(&mut self.marks);
         self.group = Some(self.group.map_or(mark, |first| first.and(mark)));
-        if self.chunks % GROUP == 0 {
+        if self.chunks.is_multiple_of(GROUP) {
             self.end_group();
         }
     }
