@@ -290,7 +290,8 @@ impl Postgres {
     }
 }
 
-/// The query of rows that come as one array a column.
+/// The query of rows that come as one array a column. Within a query of its own an array hides how long it is, so that
+/// the server plans a statement once, and not for each length anew.
 fn unnested<'c>(columns: impl Iterator<Item = &'c (&'static str, Sort)>) -> String {
     let array = |(n, (_, sort)): (usize, &(_, Sort))| {
         let sort = match sort {
@@ -298,7 +299,7 @@ fn unnested<'c>(columns: impl Iterator<Item = &'c (&'static str, Sort)>) -> Stri
             Sort::Text => "TEXT",
             Sort::Blob => "BYTEA",
         };
-        format!("?{}::{sort}[]", n + 1)
+        format!("(SELECT ?{}::{sort}[])", n + 1)
     };
     let arrays: Vec<String> = columns.enumerate().map(array).collect();
     format!("SELECT * FROM unnest({})", arrays.join(", "))

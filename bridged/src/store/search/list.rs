@@ -22,9 +22,11 @@ pub(super) struct List {
     term: Vec<u8>,
     /// The documents that were read, in order, as far as they were not passed.
     runs: VecDeque<Seeker>,
-    /// How many pages were asked for last, how many came, and how often there was an answer since.
+    /// How many pages were asked for last, how many came, how many runs there were then, and how often there was an
+    /// answer since.
     asked: usize,
     pages: usize,
+    had: usize,
     answers: usize,
     /// From which key on there may be more pages.
     more: Option<Vec<u8>>,
@@ -87,8 +89,6 @@ const SEVERAL: usize = 12;
 /// largest segment.
 const FAR_GROWTH: usize = 4;
 const FAR_MOST: usize = 96;
-/// Runs of a page, mostly.
-const NEARLY: usize = 2;
 /// Answers from a page at which something of every page is taken.
 const ANSWERS: usize = 2;
 
@@ -101,6 +101,7 @@ impl List {
             runs: VecDeque::new(),
             asked: 0,
             pages: 0,
+            had: 0,
             answers: 0,
             more: Some(Vec::new()),
             wanted: from,
@@ -156,9 +157,9 @@ impl List {
         self.wanted.is_some()
     }
 
-    /// Whether there are more pages, which are wanted soon.
-    fn is_nearly_read(&self) -> bool {
-        !self.is_unread() && self.more.is_some() && self.runs.len() <= NEARLY
+    /// Whether there are more pages, and half of what was read is behind.
+    fn is_half_read(&self) -> bool {
+        !self.is_unread() && self.more.is_some() && self.runs.len() <= self.had / 2
     }
 
     /// Asks for pages, as the one at this place among those who ask.
@@ -190,7 +191,7 @@ impl List {
         let (entries, goes_on) = page::read(body, |term| term == self.term)?;
         self.runs
             .extend(entries.into_iter().map(|entry| Seeker::new(entry.run)));
-        self.pages += 1;
+        (self.pages, self.had) = (self.pages + 1, self.runs.len());
         // The next key that there can be.
         self.more = goes_on.then(|| [first, &[0]].concat());
         Ok(())
@@ -214,7 +215,7 @@ pub(super) fn fetch(database: &mut dyn Database, lists: Vec<&mut List>) -> Resul
     let dialect = database.dialect();
     // A question to a server takes longer than what is read in vain.
     let is_far = dialect == Dialect::Postgres;
-    let is_due = |list: &&mut List| list.wanted.is_some() || (is_far && list.is_nearly_read());
+    let is_due = |list: &&mut List| list.wanted.is_some() || (is_far && list.is_half_read());
     let mut lists: Vec<&mut List> = lists.into_iter().filter(is_due).collect();
     let ask = |(place, list): (usize, &mut &mut List)| list.ask(place, is_far);
     let asked: Vec<_> = lists.iter_mut().enumerate().map(ask).collect();

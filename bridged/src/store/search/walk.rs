@@ -122,7 +122,7 @@ impl Search {
         if self.opened == 0 {
             return self.group;
         }
-        let most = self.group.saturating_mul(GROWTH);
+        let most = self.group.max(self.opened).saturating_mul(GROWTH);
         let enough = (want as u64 * MARGIN)
             .saturating_mul(self.opened)
             .checked_div(self.found);
