@@ -133,6 +133,7 @@ impl Indexer {
             behind: Some(&self.behind),
             stopping: &self.stopping,
             look_at: Instant::now() + LOOK,
+            making: None,
         };
         let outcome = work
             .index()
@@ -283,7 +284,7 @@ impl Chore {
         if let Some(segment) = segments.iter().find(|segment| is_due(segment)) {
             return Ok(Some(Chore::Purge(segment.clone(), before)));
         }
-        if let Some(alike) = alike(&segments) {
+        if let Some(alike) = alike(&segments, LARGE) {
             return Ok(Some(Chore::Merge(alike)));
         }
         let sql = "SELECT id FROM search_segment WHERE state <> 1 LIMIT 1";
@@ -302,11 +303,12 @@ fn gone_before(database: &mut dyn Database) -> Result<Uuid, StoreError> {
     Ok(erased.max(first))
 }
 
-/// Segments of about the same size that are to become one: the oldest of those of which there are too many.
-fn alike(segments: &[Segment]) -> Option<Vec<Segment>> {
+/// Segments of about the same size, all with fewer documents than `below`, that are to become one: the oldest of those
+/// of which there are too many.
+pub(super) fn alike(segments: &[Segment], below: u32) -> Option<Vec<Segment>> {
     let size = |segment: &Segment| segment.docs.max(1).ilog(8);
     for wanted in 0..=LARGE.ilog(8) {
-        let is_one = |segment: &&Segment| segment.docs < LARGE && size(segment) == wanted;
+        let is_one = |segment: &&Segment| segment.docs < below && size(segment) == wanted;
         if segments.iter().filter(is_one).count() >= WIDTH {
             let mut docs = 0;
             let fits = |segment: &&Segment| {
@@ -380,6 +382,7 @@ fn alone(
         behind: None,
         stopping: &AtomicBool::new(false),
         look_at: Instant::now(),
+        making: None,
     });
     let ended = lease.end(database);
     outcome.and(ended)
@@ -423,16 +426,14 @@ pub(super) fn catch_up(database: &mut dyn Database) -> Result<(), StoreError> {
     })
 }
 
-/// Makes the newest segment anew as the thread does it, as soon as somebody waits for the lease.
+/// Makes the largest segment anew as the thread does it.
 #[cfg(test)]
-pub(in crate::store) fn rewrite_while_waited_for(
+pub(in crate::store) fn rewrite_largest(
     database: &mut dyn Database,
     lease: &Lease,
 ) -> Result<(), StoreError> {
-    while !super::lease::is_waited_for(database)? {
-        std::thread::sleep(Duration::from_millis(1));
-    }
     let segments = Segment::all(database)?;
+    let largest = segments.into_iter().max_by_key(|segment| segment.docs);
     let mut work = Work {
         database,
         lease,
@@ -440,6 +441,7 @@ pub(in crate::store) fn rewrite_while_waited_for(
         behind: None,
         stopping: &AtomicBool::new(false),
         look_at: Instant::now(),
+        making: None,
     };
-    work.rewrite(segments.get(..1).unwrap_or_default(), |_, _, _| true)
+    work.rewrite(largest.as_slice(), |_, _, _| true)
 }

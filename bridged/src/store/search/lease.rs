@@ -116,7 +116,7 @@ fn release(database: &mut dyn Database, row: i64, holder: Uuid) -> Result<(), St
 }
 
 /// Whether somebody waits for the lease.
-pub(super) fn is_waited_for(database: &mut dyn Database) -> Result<bool, StoreError> {
+pub(in crate::store) fn is_waited_for(database: &mut dyn Database) -> Result<bool, StoreError> {
     let now = database.dialect().now();
     let sql = format!("SELECT id FROM search_lease WHERE id = ?1 AND until > {now}");
     Ok(!database.query(&sql, &[WANTED.into()])?.is_empty())

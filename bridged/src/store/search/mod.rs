@@ -31,10 +31,10 @@ pub use query::{Query, QueryError};
 
 pub(super) use find::{interceptions, sessions};
 #[cfg(test)]
-pub(super) use indexer::rewrite_while_waited_for;
+pub(super) use indexer::rewrite_largest;
 pub(super) use indexer::{Indexer, forget, purge};
 #[cfg(test)]
-pub(super) use lease::Lease;
+pub(super) use lease::{Lease, is_waited_for};
 #[cfg(test)]
 pub(super) use list::seek_through;
 

@@ -3,7 +3,8 @@
 //! First the documents of all are numbered anew, then the terms of all are read in order at once, so that of either only
 //! a few are in memory, and a number for each document. A document that is in several, because more became known of
 //! it, is one afterwards and has the terms of all. It may take minutes, in which what is new becomes part of the index
-//! as always; when somebody waits for the lease, it is left, and what was made of it goes.
+//! as always, in segments that are merged while they are few; when somebody waits for the lease, it is left, and what
+//! was made of it goes.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 use metrics::Gauge;
 use uuid::Uuid;
 
+use super::indexer;
 use super::lease::{self, Lease};
 use super::page::{self, Entry, Packer, Page};
 use super::segment::{self, Doc, Frame, Segment, State};
@@ -20,6 +22,8 @@ use crate::store::sql::{Database, Row};
 
 /// Pages that are read or written at once.
 pub(super) const STEP: usize = 64;
+/// Documents of a segment that is large here.
+const LARGE: u32 = if cfg!(test) { 512 } else { 4_096 };
 /// Rows that are deleted at once.
 const DELETED: i64 = 256;
 /// How often new records are looked for.
@@ -60,6 +64,8 @@ pub(super) struct Work<'a> {
     pub(super) stopping: &'a AtomicBool,
     /// When long work next gives way to what is new.
     pub(super) look_at: Instant,
+    /// The segment that is being made, which is not swept.
+    pub(super) making: Option<i64>,
 }
 
 impl Work<'_> {
@@ -82,9 +88,9 @@ impl Work<'_> {
         Ok(done)
     }
 
-    /// Makes what is new part of the index, if it is time. False if what is being done has to be left, because somebody
-    /// waits for the lease.
-    fn give_way(&mut self) -> Result<bool, StoreError> {
+    /// Makes what is new part of the index, if it is time, and beside work on large segments merges small ones. False if
+    /// what is being done has to be left, because somebody waits for the lease.
+    fn give_way(&mut self, is_large: bool) -> Result<bool, StoreError> {
         let began = Instant::now();
         if began < self.look_at {
             return Ok(true);
@@ -93,6 +99,13 @@ impl Work<'_> {
             return Ok(false);
         }
         let has_found = self.index()?;
+        if is_large
+            && self.traffic.is_some()
+            && let Some(small) = indexer::alike(&Segment::all(self.database)?, LARGE)
+        {
+            self.rewrite(&small, |_, _, _| true)?;
+            self.sweep()?;
+        }
         // At most half of the time is spent so.
         self.look_at = Instant::now() + if has_found { began.elapsed() } else { LOOK };
         Ok(true)
@@ -162,16 +175,16 @@ impl Work<'_> {
             })
         };
         let segment = self.commit(segment::begin)?;
-        let Some((frame, places)) = self.number(segment, inputs, keep)? else {
-            return Ok(());
-        };
-        if frame.docs() == 0 {
-            // What was begun is swept, too.
-            return self.commit(replace);
+        let outer = self.making.replace(segment);
+        if let Some((frame, places)) = self.number(segment, inputs, keep)? {
+            if frame.docs() == 0 {
+                // What was begun is swept, too.
+                self.commit(replace)?;
+            } else if self.gather(segment, inputs, &places)? {
+                self.finish(segment, frame, replace)?;
+            }
         }
-        if self.gather(segment, inputs, &places)? {
-            self.finish(segment, frame, replace)?;
-        }
+        self.making = outer;
         Ok(())
     }
 
@@ -189,6 +202,7 @@ impl Work<'_> {
             .map(|input| vec![GONE; input.docs as usize])
             .collect();
         let mut frame = Frame::default();
+        let is_large = are_large(inputs);
         // The document that was met last: another input may know it, too.
         let mut last: Option<Doc> = None;
         while let Some((input, number, doc)) = newest(self.database, &mut readers)? {
@@ -209,7 +223,7 @@ impl Work<'_> {
             *place.ok_or(StoreError::Unreadable)? = frame.docs();
             if frame.rows.len() >= STEP {
                 self.add_ids(segment, &mut frame)?;
-                if !self.give_way()? {
+                if !self.give_way(is_large)? {
                     return Ok(None);
                 }
             }
@@ -221,6 +235,7 @@ impl Work<'_> {
     /// Writes the pages of a segment whose documents have these places; false if it has to be left.
     fn gather(&mut self, segment: i64, inputs: &[Segment], places: &[Vec<u32>]) -> Result<bool, StoreError> {
         let mut readers: Vec<Reader> = inputs.iter().map(|input| Reader::new(input.id)).collect();
+        let is_large = are_large(inputs);
         let mut packer = Packer::default();
         while let Some(term) = least(self.database, &mut readers)? {
             let mut list = Vec::new();
@@ -236,7 +251,7 @@ impl Work<'_> {
             if packer.full.len() >= STEP {
                 let pages = std::mem::take(&mut packer.full);
                 self.add_pages(segment, &pages)?;
-                if !self.give_way()? {
+                if !self.give_way(is_large)? {
                     return Ok(false);
                 }
             }
@@ -251,12 +266,15 @@ impl Work<'_> {
         let sql = "SELECT id FROM search_segment WHERE state <> ?1";
         for row in self.database.query(sql, &[State::Whole.code().into()])? {
             let segment = row.int()?;
+            if self.making == Some(segment) {
+                continue;
+            }
             for table in ["search_page", "search_ids"] {
                 let sql = format!(
                     "DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE segment = ?1 LIMIT {DELETED})"
                 );
                 while self.commit(|database| database.execute(&sql, &[segment.into()]))? > 0 {
-                    if !self.give_way()? {
+                    if !self.give_way(false)? {
                         return Ok(());
                     }
                 }
@@ -266,6 +284,11 @@ impl Work<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether work on these segments takes long, so that smaller ones are merged beside it.
+fn are_large(segments: &[Segment]) -> bool {
+    segments.iter().all(|segment| segment.docs >= LARGE)
 }
 
 /// The new numbers of the documents of each input.

@@ -503,6 +503,31 @@ pub(super) async fn one_works_on_the_index_at_a_time(home: Home) {
     assert_eq!(taken.await.unwrap(), ((true, false), true, true));
 }
 
+pub(super) async fn small_segments_are_merged_beside_work_on_a_large_one(home: Home) {
+    let store = again(&home).await;
+    write_batch(&store, wordy(&["ann"], 1_500)).await;
+    store.catch_up().await.unwrap();
+    for _ in 0..7 {
+        write_batch(&store, wordy(&["bob"], 5)).await;
+        store.catch_up().await.unwrap();
+    }
+    write_batch(&store, wordy(&["bob"], 5)).await;
+    let segments = store.ask(|database| {
+        let lease = search::Lease::take(database, Uuid::now_v7())?.unwrap();
+        search::rewrite_largest(database, &lease)?;
+        lease.end(database)?;
+        let sql = "SELECT docs FROM search_segment WHERE state = 1 ORDER BY docs";
+        let rows = database.query(sql, &[])?;
+        rows.into_iter().map(Row::int).collect::<Result<Vec<i64>, _>>()
+    });
+    assert_eq!(segments.await.unwrap(), [40, 1_500]);
+    let of_bob = Filter {
+        user: vec!["bob".to_owned()],
+        ..with_words("word*")
+    };
+    assert_eq!(paged(&store, &of_bob, 50).await.len(), 40);
+}
+
 pub(super) async fn long_work_on_the_index_is_left_when_somebody_waits_for_it(home: Home) {
     let store = again(&home).await;
     write_batch(&store, wordy(&["ann"], 1_500)).await;
@@ -516,7 +541,10 @@ pub(super) async fn long_work_on_the_index_is_left_when_somebody_waits_for_it(ho
     let worker = store.ask(move |database| {
         let lease = search::Lease::take(database, Uuid::now_v7())?.unwrap();
         taken.send(()).unwrap();
-        search::rewrite_while_waited_for(database, &lease)?;
+        while !search::is_waited_for(database)? {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        search::rewrite_largest(database, &lease)?;
         let left = states(database)?;
         lease.end(database)?;
         // The one who waits comes first.

@@ -182,6 +182,7 @@ on_both! {
         what_is_new_is_indexed_while_segments_are_made_anew
         a_search_that_cannot_find_everything_says_so
         one_works_on_the_index_at_a_time
+        small_segments_are_merged_beside_work_on_a_large_one
         long_work_on_the_index_is_left_when_somebody_waits_for_it
         no_search_reads_a_whole_table
     ;
