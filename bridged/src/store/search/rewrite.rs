@@ -261,8 +261,9 @@ impl Work<'_> {
         Ok(true)
     }
 
-    /// Deletes what was replaced or never finished.
+    /// Deletes what was replaced or never finished; beside other work only some of it at a time.
     pub(super) fn sweep(&mut self) -> Result<(), StoreError> {
+        let until = self.traffic.is_some().then(|| Instant::now() + LOOK);
         let sql = "SELECT id FROM search_segment WHERE state <> ?1";
         for row in self.database.query(sql, &[State::Whole.code().into()])? {
             let segment = row.int()?;
@@ -274,9 +275,10 @@ impl Work<'_> {
                     "DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE segment = ?1 LIMIT {DELETED})"
                 );
                 while self.commit(|database| database.execute(&sql, &[segment.into()]))? > 0 {
-                    if !self.give_way(false)? {
+                    if until.is_some_and(|until| Instant::now() >= until) {
                         return Ok(());
                     }
+                    self.give_way(false)?;
                 }
             }
             let sql = "DELETE FROM search_segment WHERE id = ?1";
