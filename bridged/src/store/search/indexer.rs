@@ -127,13 +127,10 @@ impl Indexer {
             return Ok(false);
         };
         let mut work = Work {
-            database,
-            lease: &lease,
             traffic: Some(&mut self.traffic),
             behind: Some(&self.behind),
-            stopping: &self.stopping,
             look_at: Instant::now() + LOOK,
-            making: None,
+            ..Work::new(database, &lease, &self.stopping)
         };
         let outcome = work
             .index()
@@ -356,10 +353,7 @@ impl Work<'_> {
 
     fn run(&mut self, chore: &Chore) -> Result<(), StoreError> {
         match chore {
-            Chore::Merge(segments) => {
-                self.rewrite(segments, |_, _, _| true)?;
-                self.sweep()
-            }
+            Chore::Merge(segments) => self.merge(segments),
             Chore::Purge(segment, before) => {
                 self.rewrite(std::slice::from_ref(segment), |_, _, id| id >= *before)?;
                 self.sweep()
@@ -375,15 +369,7 @@ fn alone(
     work: impl FnOnce(&mut Work<'_>) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
     let lease = Lease::wait(database)?;
-    let outcome = work(&mut Work {
-        database,
-        lease: &lease,
-        traffic: None,
-        behind: None,
-        stopping: &AtomicBool::new(false),
-        look_at: Instant::now(),
-        making: None,
-    });
+    let outcome = work(&mut Work::new(database, &lease, &AtomicBool::new(false)));
     let ended = lease.end(database);
     outcome.and(ended)
 }
@@ -434,14 +420,10 @@ pub(in crate::store) fn rewrite_largest(
 ) -> Result<(), StoreError> {
     let segments = Segment::all(database)?;
     let largest = segments.into_iter().max_by_key(|segment| segment.docs);
+    let (mut traffic, stopping) = (Traffic::default(), AtomicBool::new(false));
     let mut work = Work {
-        database,
-        lease,
-        traffic: Some(&mut Traffic::default()),
-        behind: None,
-        stopping: &AtomicBool::new(false),
-        look_at: Instant::now(),
-        making: None,
+        traffic: Some(&mut traffic),
+        ..Work::new(database, lease, &stopping)
     };
     work.rewrite(largest.as_slice(), |_, _, _| true)
 }

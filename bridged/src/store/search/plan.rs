@@ -103,13 +103,12 @@ fn traits(database: &mut dyn Database, filter: &Filter) -> Result<Option<Vec<Vec
     if combos.is_empty() {
         return Ok(None);
     }
-    let users = filter.user.iter().filter_map(|word| labels.get(word));
-    let pairs = users.flat_map(|who| combos.iter().map(|combo| Trait::Habit(*who, *combo).term()));
-    let pairs: Vec<Vec<u8>> = pairs.take(TOGETHER + 1).collect();
-    let group = if filter.user.is_empty() {
+    let group: Vec<Vec<u8>> = if filter.user.is_empty() {
         combos.iter().map(|combo| Trait::Combo(*combo).term()).collect()
     } else {
-        pairs
+        let users = filter.user.iter().filter_map(|word| labels.get(word));
+        let pairs = users.flat_map(|who| combos.iter().map(|combo| Trait::Habit(*who, *combo).term()));
+        pairs.take(TOGETHER + 1).collect()
     };
     Ok(Some(if group.len() > TOGETHER { each } else { vec![group] }))
 }

@@ -22,8 +22,8 @@ use crate::store::sql::{Database, Row};
 
 /// Pages that are read or written at once.
 pub(super) const STEP: usize = 64;
-/// Documents of a segment that is large here.
-const LARGE: u32 = if cfg!(test) { 512 } else { 4_096 };
+/// Documents of segments on which work takes long.
+const LONG_WORK: u32 = if cfg!(test) { 512 } else { 4_096 };
 /// Rows that are deleted at once.
 const DELETED: i64 = 256;
 /// How often new records are looked for.
@@ -68,7 +68,24 @@ pub(super) struct Work<'a> {
     pub(super) making: Option<i64>,
 }
 
-impl Work<'_> {
+impl<'a> Work<'a> {
+    /// Work beside which there is none, as far as is not said otherwise, and that gives way at once.
+    pub(super) fn new(
+        database: &'a mut dyn Database,
+        lease: &'a Lease,
+        stopping: &'a AtomicBool,
+    ) -> Work<'a> {
+        Work {
+            database,
+            lease,
+            traffic: None,
+            behind: None,
+            stopping,
+            look_at: Instant::now(),
+            making: None,
+        }
+    }
+
     /// Does `work` in a transaction.
     pub(super) fn commit<T>(
         &mut self,
@@ -88,9 +105,9 @@ impl Work<'_> {
         Ok(done)
     }
 
-    /// Makes what is new part of the index, if it is time, and beside work on large segments merges small ones. False if
+    /// Makes what is new part of the index, if it is time, and beside long work merges small segments. False if
     /// what is being done has to be left, because somebody waits for the lease.
-    fn give_way(&mut self, is_large: bool) -> Result<bool, StoreError> {
+    fn give_way(&mut self, is_long: bool) -> Result<bool, StoreError> {
         let began = Instant::now();
         if began < self.look_at {
             return Ok(true);
@@ -99,12 +116,11 @@ impl Work<'_> {
             return Ok(false);
         }
         let has_found = self.index()?;
-        if is_large
+        if is_long
             && self.traffic.is_some()
-            && let Some(small) = indexer::alike(&Segment::all(self.database)?, LARGE)
+            && let Some(small) = indexer::alike(&Segment::all(self.database)?, LONG_WORK)
         {
-            self.rewrite(&small, |_, _, _| true)?;
-            self.sweep()?;
+            self.merge(&small)?;
         }
         // At most half of the time is spent so.
         self.look_at = Instant::now() + if has_found { began.elapsed() } else { LOOK };
@@ -159,6 +175,12 @@ impl Work<'_> {
         })
     }
 
+    /// Puts one segment in the place of some.
+    pub(super) fn merge(&mut self, segments: &[Segment]) -> Result<(), StoreError> {
+        self.rewrite(segments, |_, _, _| true)?;
+        self.sweep()
+    }
+
     /// Puts one segment in the place of `inputs`, with the documents for which `keep`, given the place of a segment
     /// among the inputs and the number and id of a document in it, says yes.
     pub(super) fn rewrite(
@@ -202,7 +224,7 @@ impl Work<'_> {
             .map(|input| vec![GONE; input.docs as usize])
             .collect();
         let mut frame = Frame::default();
-        let is_large = are_large(inputs);
+        let is_long = take_long(inputs);
         // The document that was met last: another input may know it, too.
         let mut last: Option<Doc> = None;
         while let Some((input, number, doc)) = newest(self.database, &mut readers)? {
@@ -223,7 +245,7 @@ impl Work<'_> {
             *place.ok_or(StoreError::Unreadable)? = frame.docs();
             if frame.rows.len() >= STEP {
                 self.add_ids(segment, &mut frame)?;
-                if !self.give_way(is_large)? {
+                if !self.give_way(is_long)? {
                     return Ok(None);
                 }
             }
@@ -235,7 +257,7 @@ impl Work<'_> {
     /// Writes the pages of a segment whose documents have these places; false if it has to be left.
     fn gather(&mut self, segment: i64, inputs: &[Segment], places: &[Vec<u32>]) -> Result<bool, StoreError> {
         let mut readers: Vec<Reader> = inputs.iter().map(|input| Reader::new(input.id)).collect();
-        let is_large = are_large(inputs);
+        let is_long = take_long(inputs);
         let mut packer = Packer::default();
         while let Some(term) = least(self.database, &mut readers)? {
             let mut list = Vec::new();
@@ -251,7 +273,7 @@ impl Work<'_> {
             if packer.full.len() >= STEP {
                 let pages = std::mem::take(&mut packer.full);
                 self.add_pages(segment, &pages)?;
-                if !self.give_way(is_large)? {
+                if !self.give_way(is_long)? {
                     return Ok(false);
                 }
             }
@@ -289,8 +311,8 @@ impl Work<'_> {
 }
 
 /// Whether work on these segments takes long, so that smaller ones are merged beside it.
-fn are_large(segments: &[Segment]) -> bool {
-    segments.iter().all(|segment| segment.docs >= LARGE)
+fn take_long(segments: &[Segment]) -> bool {
+    segments.iter().all(|segment| segment.docs >= LONG_WORK)
 }
 
 /// The new numbers of the documents of each input.
@@ -335,7 +357,7 @@ impl Docs<'_> {
 
     fn peek(&mut self, database: &mut dyn Database) -> Result<Option<Uuid>, StoreError> {
         if self.docs.is_empty() {
-            self.docs = self.segment.docs_of(database, self.group)?.into();
+            self.docs = self.segment.docs_in(database, self.group)?.into();
             self.group += 1;
         }
         Ok(self.docs.front().map(|doc| doc.id))

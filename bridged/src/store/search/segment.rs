@@ -93,7 +93,7 @@ impl Segment {
     }
 
     /// The documents of a group, none behind the last one.
-    pub(super) fn docs_of(&self, database: &mut dyn Database, group: usize) -> Result<Vec<Doc>, StoreError> {
+    pub(super) fn docs_in(&self, database: &mut dyn Database, group: usize) -> Result<Vec<Doc>, StoreError> {
         let first = group * GROUP;
         if first * CHUNK >= self.docs as usize {
             return Ok(Vec::new());
@@ -321,9 +321,8 @@ impl Frame {
         }
         self.oldest = doc.id;
         let (earliest, latest) = (doc.drift.earliest(doc.id), doc.drift.latest(doc.id));
-        self.dates = self.dates.map_or(Some((earliest, latest)), |(first, last)| {
-            Some((first.min(earliest), last.max(latest)))
-        });
+        let (first, last) = self.dates.unwrap_or((earliest, latest));
+        self.dates = Some((first.min(earliest), last.max(latest)));
         let mark = Mark {
             newest: doc.id,
             drift: doc.drift,

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use super::order::write_batch;
 use super::*;
+use crate::store::content;
 use crate::store::labels::Labels;
 use crate::store::sql::{Batch, Change, Database, Row, Sort, Value};
 
@@ -420,7 +421,7 @@ pub(super) async fn no_search_shows_what_the_index_still_has_of_erased_texts(hom
     assert_eq!(shown().await, of(&[4, 3, 2, 1, 0]));
     let one = ids[3];
     let erase = store.ask(move |database| {
-        let body = crate::store::content::erased(&crate::store::content::Packer::default().body("common"))?;
+        let body = content::erased(&content::Packer::default().body("common"))?;
         let sql = "UPDATE prompt SET body = ?2 WHERE interception = ?1";
         database.execute(sql, &[one.into(), body.into()])
     });
@@ -446,6 +447,11 @@ pub(super) async fn what_is_on_record_is_found_at_once_and_indexed_by_itself(hom
     panic!("it is not indexed");
 }
 
+/// The only column of what a query finds.
+fn numbers(database: &mut dyn Database, sql: &str) -> Result<Vec<i64>, StoreError> {
+    database.query(sql, &[])?.into_iter().map(Row::int).collect()
+}
+
 /// Prompts of some users with so many words that their segment has many pages.
 fn wordy(users: &[&str], count: usize) -> Vec<Event> {
     let mut random = Random(7);
@@ -464,9 +470,8 @@ pub(super) async fn what_is_new_is_indexed_while_segments_are_made_anew(home: Ho
     store.catch_up().await.unwrap();
     write_batch(&store, wordy(&["bob"], 10)).await;
     store.erase_user("ann".to_owned()).await.unwrap();
-    let segments = store.ask(|database| database.query("SELECT docs FROM search_segment ORDER BY docs", &[]));
-    let segments: Result<Vec<i64>, _> = segments.await.unwrap().into_iter().map(Row::int).collect();
-    assert_eq!(segments.unwrap(), [10, 750]);
+    let segments = store.ask(|database| numbers(database, "SELECT docs FROM search_segment ORDER BY docs"));
+    assert_eq!(segments.await.unwrap(), [10, 750]);
 }
 
 pub(super) async fn a_search_that_cannot_find_everything_says_so(home: Home) {
@@ -516,9 +521,10 @@ pub(super) async fn small_segments_are_merged_beside_work_on_a_large_one(home: H
         let lease = search::Lease::take(database, Uuid::now_v7())?.unwrap();
         search::rewrite_largest(database, &lease)?;
         lease.end(database)?;
-        let sql = "SELECT docs FROM search_segment WHERE state = 1 ORDER BY docs";
-        let rows = database.query(sql, &[])?;
-        rows.into_iter().map(Row::int).collect::<Result<Vec<i64>, _>>()
+        numbers(
+            database,
+            "SELECT docs FROM search_segment WHERE state = 1 ORDER BY docs",
+        )
     });
     assert_eq!(segments.await.unwrap(), [40, 1_500]);
     let of_bob = Filter {
@@ -532,10 +538,6 @@ pub(super) async fn long_work_on_the_index_is_left_when_somebody_waits_for_it(ho
     let store = again(&home).await;
     write_batch(&store, wordy(&["ann"], 1_500)).await;
     store.catch_up().await.unwrap();
-    let states = |database: &mut dyn Database| -> Result<Vec<i64>, StoreError> {
-        let rows = database.query("SELECT state FROM search_segment ORDER BY id", &[])?;
-        rows.into_iter().map(Row::int).collect()
-    };
     let (taken, is_taken) = std::sync::mpsc::channel();
     let (looked, has_looked) = std::sync::mpsc::channel();
     let worker = store.ask(move |database| {
@@ -545,7 +547,7 @@ pub(super) async fn long_work_on_the_index_is_left_when_somebody_waits_for_it(ho
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
         search::rewrite_largest(database, &lease)?;
-        let left = states(database)?;
+        let left = numbers(database, "SELECT state FROM search_segment ORDER BY id")?;
         lease.end(database)?;
         // The one who waits comes first.
         let again = search::Lease::take(database, Uuid::now_v7())?;
